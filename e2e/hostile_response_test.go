@@ -345,6 +345,40 @@ func TestDeceptiveNotModified(t *testing.T) {
 	}
 }
 
+// C109: an origin answers a field with a 101 that was not asked for, of which the proxy writes
+// nothing and the server makes an empty 200. The client gets that, and others their page.
+func TestUnaskedSwitchingProtocols(t *testing.T) {
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Odd") == "" {
+			_, _ = io.WriteString(w, "the page")
+			return
+		}
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: foo\r\nConnection: upgrade\r\n\r\nhello")
+	})
+	in := start(t, proxied("larder {\nttl 60s\n}"), o)
+	odd := func(path, cacheStatus string, header ...string) {
+		t.Helper()
+		in.get(path, append(header, "X-Odd", "1")...).want(t, 200, "", cacheStatus)
+	}
+	in.get("/").want(t, 200, "the page", "Larder; fwd=uri-miss; stored")
+	odd("/", "Larder; fwd=request", "Cache-Control", "no-cache")
+	odd("/", "Larder; fwd=bypass; detail=upgrade", "Connection", "upgrade", "Upgrade", "bar")
+	odd("/cold", "Larder; fwd=uri-miss")
+	in.get("/cold").want(t, 200, "the page", "")
+	settled(t, in)
+	for _, path := range []string{"/", "/cold"} {
+		if a := in.get(path); a.body != "the page" || path == "/" && !a.isHit() {
+			t.Errorf("%s: %q (%s)", path, a.body, a.cacheStatus())
+		}
+	}
+}
+
 // When a 304 speaks of another response the origin is asked again, with the request as it came: its
 // body not read yet, its URL not rewritten, and no route taken.
 func TestAskedAgainAsItCame(t *testing.T) {

@@ -158,7 +158,9 @@ func (v *visit) leave(of Subject, err error, h http.Header) {
 	result := v.result(err)
 	switch result {
 	case FetchOK, FetchNotModified:
-		v.place.Succeeded()
+		if err != nil || v.status != 0 { // else nothing was written, which says nothing of the origin
+			v.place.Succeeded()
+		}
 	case FetchError, FetchTimeout:
 		v.noteKind()
 		v.place.Failed(retryAfter(statusOf(err), h))

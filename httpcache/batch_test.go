@@ -276,7 +276,7 @@ func TestBatchOfNoUse(t *testing.T) {
 		"a failure": {func(w http.ResponseWriter, _ *http.Request) error { return write(w, 500, both) }, batchStatus},
 		"a 4xx":     {func(w http.ResponseWriter, _ *http.Request) error { return write(w, 414, "") }, batchStatus},
 		"no JSON":   {func(w http.ResponseWriter, _ *http.Request) error { return write(w, 200, "<p>Sorry</p>") }, batchUnreadable},
-		"nothing":   {func(http.ResponseWriter, *http.Request) error { return nil }, batchNotStorable},
+		"nothing":   {func(http.ResponseWriter, *http.Request) error { return nil }, batchFailed},
 		"no items":  {func(w http.ResponseWriter, _ *http.Request) error { return write(w, 200, `{"products":7}`) }, batchUnreadable},
 		"private": {func(w http.ResponseWriter, _ *http.Request) error {
 			return write(w, 200, both, "Cache-Control", "private, max-age=60")

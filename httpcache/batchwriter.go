@@ -157,10 +157,8 @@ func (w *batchWriter) grow(n int) bool {
 // end says what the answer is, now that the handlers have returned err.
 func (w *batchWriter) end(err error) batchOutcome {
 	switch {
-	case err != nil && w.status == 0:
+	case w.status == 0: // err is nil where the handlers have written nothing
 		w.refuse(batchFailed, err)
-	case w.status == 0:
-		w.WriteHeader(http.StatusOK) // what net/http sends for a handler that writes nothing
 	case w.outcome != batchItem:
 	case err != nil, w.declared >= 0 && int64(len(w.body)) != w.declared:
 		w.refuse(batchBrokeOff, err)

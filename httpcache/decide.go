@@ -401,7 +401,7 @@ func (x *Fetch) takeOver(reason rfc9111.Reason) {
 	lent, ok := x.flight.TakeOver()
 	if !ok {
 		if x.invalidation != nil { // its client has left, and will not be passed the response
-			x.invalidation.carryOut(x.writer.status, x.writer.header)
+			x.invalidation.carryOut(sent(x.writer.status), x.writer.header)
 		}
 		x.writer.mode = modeDiscarded
 		x.flight.Fail(errNotShareable)

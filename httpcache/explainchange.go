@@ -56,7 +56,10 @@ func (q *Request) changeFor(reason rfc9111.Reason, status int, personal bool) st
 	case rfc9111.ReasonNoLifetime:
 		return q.lifetimeFor(status)
 	case rfc9111.ReasonStatus:
-		if status >= http.StatusInternalServerError {
+		switch {
+		case status == statusUnwritten:
+			return changeOfUnwritten
+		case status >= http.StatusInternalServerError:
 			return "the origin failed; `stale_if_error` answers with what is stored while it does."
 		}
 		return "no rule stores this status, or a page that is stored stands before it."
@@ -64,6 +67,9 @@ func (q *Request) changeFor(reason rfc9111.Reason, status int, personal bool) st
 		return reasonChanges[reason]
 	}
 }
+
+// changeOfUnwritten is the change where the handlers have written nothing.
+const changeOfUnwritten = "have a handler behind larder write a response. A proxy writes none where the origin has sent a 101 that was not asked for, which it logs with `debug`."
 
 // lifetimeFor says what gives a response of this status a lifetime.
 func (q *Request) lifetimeFor(status int) string {

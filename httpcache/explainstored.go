@@ -156,6 +156,11 @@ func (q *Request) whyNothing() verdictText {
 			),
 			change: "have a handler behind larder write the response, to which `ttl` then applies: `file_server` with `pass_thru`, and `respond 404` behind it in the same `route`.",
 		}
+	case unstored && last.status == statusUnwritten:
+		return verdictText{
+			sentence: "nothing is stored: the handlers behind last wrote no response, " + q.ago(last.at) + ", and the client got an empty 200",
+			change:   changeOfUnwritten,
+		}
 	case unstored && !q.hasWhatWasRefused(last.reason):
 		return verdictText{sentence: fmt.Sprintf(
 			"nothing is stored: the last response (status %d, %s) was not, for what another request had: %s", last.status, q.ago(last.at), last.reason.Sentence(),
@@ -320,5 +325,8 @@ func times(n int) string {
 // explainResponse tells how a response of the origin was judged.
 func (rt *Route) explainResponse(ex *rfc9111.Exchange, f *rfc9111.Freshness) []Step {
 	answered := Step{Question: "what did the origin answer?", Answer: fmt.Sprintf("status %d", ex.Status)}
+	if ex.Status == statusUnwritten {
+		answered.Answer = "nothing: the handlers behind wrote no response, so the client gets an empty 200"
+	}
 	return slices.Concat([]Step{answered}, rt.Policy.ExplainStorable(ex, f))
 }

@@ -1,6 +1,7 @@
 package httpcache
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 	"time"
@@ -200,7 +201,7 @@ func (q *Request) explainDecision(words string) verdictText {
 		v.change = changeOfRepeats
 	case d.NotStored != rfc9111.Storable:
 		last, _ := q.cache().unstoredReasons.of(q.key)
-		v.change = q.changeFor(d.NotStored, max(last.status, http.StatusOK), false)
+		v.change = q.changeFor(d.NotStored, cmp.Or(last.status, http.StatusOK), false)
 	}
 	return v
 }

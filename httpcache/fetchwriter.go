@@ -53,6 +53,20 @@ func (w *fetchWriter) Header() http.Header {
 	return w.header
 }
 
+// statusUnwritten stands for the status of an answer of which the handlers have written nothing, as
+// a proxy does where a 101 comes that was not asked for. net/http makes an empty 200 of that, and
+// its client gets that here. But nobody has said that the resource is empty, so it is judged as
+// what is not final: it is for its client alone, and says nothing of the origin.
+const statusUnwritten = http.StatusContinue
+
+// sent is the status that a client gets for one that an answer is judged by.
+func sent(status int) int {
+	if status == statusUnwritten {
+		return http.StatusOK
+	}
+	return status
+}
+
 // WriteHeader takes the response header, which decides everything.
 func (w *fetchWriter) WriteHeader(status int) {
 	switch {
@@ -65,6 +79,11 @@ func (w *fetchWriter) WriteHeader(status int) {
 	case w.status != 0:
 		return
 	}
+	w.takeHeader(status)
+}
+
+// takeHeader takes the header with the status by which it is judged.
+func (w *fetchWriter) takeHeader(status int) {
 	w.status, w.headerAt = status, time.Now()
 	if status != http.StatusNoContent && status != http.StatusNotModified {
 		w.declared = declaredLength(w.header)
@@ -136,7 +155,7 @@ func (w *fetchWriter) passToLeader(to leader, reason rfc9111.Reason) {
 	if w.untyped() {
 		leaveUntyped(w.out.Header())
 	}
-	w.out.WriteHeader(w.status)
+	w.out.WriteHeader(sent(w.status))
 }
 
 // untyped reports whether the client is to get no Content-Type. net/http guesses one from the first
@@ -253,7 +272,7 @@ func (w *fetchWriter) Unwrap() http.ResponseWriter {
 // finish ends the flight with what the handlers returned.
 func (w *fetchWriter) finish(err error) {
 	if err == nil && w.status == 0 && !w.fetch.foreign304 {
-		w.WriteHeader(http.StatusOK) // what net/http sends for a handler that writes nothing
+		w.takeHeader(statusUnwritten)
 	}
 	if err == nil {
 		w.decidePostponed()

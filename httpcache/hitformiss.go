@@ -206,11 +206,13 @@ func (x *Fetch) updateHitForMiss(status int, f *rfc9111.Freshness) {
 	}
 }
 
-// refused reports whether a status says that the request is not to have what others may get. Any
-// other answer that cannot be shared may supersede what is stored, for all.
+// refused reports whether a status says that the request is not to have what others may get, or
+// that its client alone has brought about what is no answer. Any other answer that cannot be shared
+// may supersede what is stored, for all.
 func refused(status int) bool {
 	switch status {
-	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusUnavailableForLegalReasons:
+	case statusUnwritten, http.StatusSwitchingProtocols,
+		http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusUnavailableForLegalReasons:
 		return true
 	}
 	return false

@@ -288,7 +288,7 @@ func TestStreamsByMethod(t *testing.T) {
 // ordinary ones fetch alone, as long as it was repeated more often than they came. Now the first of
 // them does.
 func TestRefusedFieldLeavesOthersOneFetch(t *testing.T) {
-	for name, status := range map[string]int{"401": 401, "402": 402, "403": 403, "451": 451} {
+	for name, status := range map[string]int{"401": 401, "402": 402, "403": 403, "451": 451, "101": 101} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				c := newConfirming(t, func(w http.ResponseWriter, r *http.Request) error {

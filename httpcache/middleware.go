@@ -8,7 +8,8 @@ import (
 
 // Middleware puts a route in front of any http.Handler. In a fetch the handler's request has a
 // context that ends with the fetch, not with the client that led it. It has the values of that
-// client's context.
+// client's context. Where the handler writes nothing, the client gets an empty 200 that is not
+// stored. A handler whose answer is empty calls WriteHeader.
 func Middleware(rt *Route) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		handle := func(w http.ResponseWriter, r *http.Request) error {

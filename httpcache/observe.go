@@ -165,11 +165,11 @@ func (o *observed) reads() bool {
 // writeObserved passes the header on when it has been copied and compared.
 func (pw *passWriter) writeObserved(status int, h http.Header) {
 	o := pw.observed
-	if o.stored.Entry != nil {
+	if o.stored.Entry != nil && !pw.unwritten {
 		o.compareHeader(status, h)
 	}
 	if o.fetch != nil {
-		o.copyHeader(pw, status, h)
+		o.copyHeader(pw, pw.judged(status), h)
 	}
 	if pw.decision.Outcome == OutcomeCollapsed && pw.decision.NotStored != rfc9111.Storable {
 		pw.decision.Outcome = OutcomeMiss // it would have been released
@@ -184,7 +184,7 @@ func (o *observed) copyHeader(pw *passWriter, status int, h http.Header) {
 	x := o.fetch
 	o.leave()
 	if status == http.StatusNotModified && o.renews(h) || o.isWhole(status) {
-		x.writer.WriteHeader(status)
+		x.writer.takeHeader(status)
 		o.outcomeOf(&pw.decision)
 		return
 	}
@@ -279,7 +279,7 @@ func (o *observed) whyGivenUp() rfc9111.Reason {
 func (pw *passWriter) endObserved(err error) {
 	o := pw.observed
 	if err == nil && !pw.wroteHeader && !pw.hijacked {
-		pw.WriteHeader(http.StatusOK)
+		pw.writeUnwritten()
 	}
 	if err == nil {
 		err = o.broken

@@ -42,6 +42,7 @@ type passWriter struct {
 
 	observed    *observed // of a route that observes; decision is then what would have been
 	wroteHeader bool
+	unwritten   bool // the header is not the handlers', which have written nothing
 	room        statusRoom
 	hijacked    bool // the handlers have the connection
 	bodiless    bool // the origin's body is not part of this answer
@@ -75,7 +76,7 @@ func (pw *passWriter) WriteHeader(status int) {
 	declared := declaredLength(h)
 	pw.visit.answered(status, h, pw.lengthToCome(status, declared))
 	if pw.records {
-		pw.record(status, h, declared)
+		pw.record(pw.judged(status), h, declared)
 	}
 	if pw.removeGone != nil {
 		pw.removeGone(status)
@@ -105,6 +106,14 @@ func (pw *passWriter) WriteHeader(status int) {
 	}
 	pw.q.sendStatus(h, rfc9111.CacheStatus{Forward: pw.decision.Forward, FwdStatus: pw.fwdStatus, Detail: pw.decision.Reason()})
 	pw.ResponseWriter.WriteHeader(status)
+}
+
+// judged is the status by which an answer is judged whose client gets this one.
+func (pw *passWriter) judged(status int) int {
+	if pw.unwritten {
+		return statusUnwritten
+	}
+	return status
 }
 
 // lengthToCome is that of the origin's body.
@@ -369,7 +378,7 @@ func (q *Request) pass(out *passWriter) error {
 // endUnwritten ends an answer of which the handlers have written nothing.
 func (pw *passWriter) endUnwritten(err error) {
 	if err == nil {
-		pw.WriteHeader(http.StatusOK)
+		pw.writeUnwritten()
 		return
 	}
 	if pw.removeGone != nil {
@@ -380,6 +389,12 @@ func (pw *passWriter) endUnwritten(err error) {
 	}
 	pw.q.trace.failed(statusOf(err), err)
 	pw.decide()
+}
+
+// writeUnwritten writes the header that net/http sends for handlers that have written none.
+func (pw *passWriter) writeUnwritten() {
+	pw.unwritten = true
+	pw.WriteHeader(sent(statusUnwritten))
 }
 
 // decide records how the request is answered. On a route that observes that is not what the

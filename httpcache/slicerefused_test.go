@@ -37,6 +37,7 @@ func TestAnswerThatMayNotBeStoredLeavesTheObject(t *testing.T) {
 	for name, answer := range map[string]func(*film, http.ResponseWriter, *http.Request){
 		"a redirect":                     status(302, "Location", "/en/", "Cache-Control", ""),
 		"a redirect that says no-store":  status(301, "Location", "/en/", "Cache-Control", "no-store"),
+		"nothing":                        func(*film, http.ResponseWriter, *http.Request) {},
 		"200 no-store":                   whole("Cache-Control", "no-store"),
 		"200 private":                    whole("Cache-Control", "private, max-age=60"),
 		"200 without a lifetime":         whole("Cache-Control", ""),

@@ -11,7 +11,8 @@ const (
 	Storable Reason = iota
 	// ReasonMethod: responses to this request method are not stored.
 	ReasonMethod
-	// ReasonStatus: the status is not final, not understood, or of no use to a cache.
+	// ReasonStatus: the status is not final, not understood, or of no use to a cache, or none was
+	// written.
 	ReasonStatus
 	// ReasonPartial: a 206 never answers for the whole, a 304 has no body to store.
 	ReasonPartial
