@@ -64,6 +64,14 @@ func (pw *passWriter) seeThrough() (left bool) {
 	return errors.Is(l.client.Err(), context.Canceled)
 }
 
+// forgetUnanswered is called when the handlers have returned. What they have written nothing of
+// until their request was cancelled has not been answered, whether they say so by an error or not.
+func (pw *passWriter) forgetUnanswered() {
+	if l := pw.lasting; l != nil && !pw.wroteHeader && l.ctx.Err() != nil {
+		pw.invalidation = nil
+	}
+}
+
 // handBack ends what outlive has begun when the handlers have returned. The request has its
 // client's context again, unless handlers have given it another one. The server ends that of each
 // client, and if it were still waited for then, each request would cost a goroutine.

@@ -22,7 +22,7 @@ type leaving struct {
 	t      *testing.T
 	h      *testHandler
 	after  time.Duration
-	status int
+	status int           // 0: the handlers write nothing
 	ended  time.Duration // when the request was cancelled at the origin, or over
 }
 
@@ -57,8 +57,14 @@ func (l *leaving) answer(w http.ResponseWriter, r *http.Request) error {
 	defer func() { l.ended = time.Since(began) }()
 	select {
 	case <-time.After(l.after):
-	case <-r.Context().Done(): // as a proxy
-		return fail(499, context.Cause(r.Context()))
+	case <-r.Context().Done():
+		if l.status == 0 {
+			return nil
+		}
+		return fail(499, context.Cause(r.Context())) // as a proxy
+	}
+	if l.status == 0 {
+		return nil
 	}
 	w.WriteHeader(l.status)
 	_, _ = io.WriteString(w, "first")
@@ -95,6 +101,8 @@ func TestClientOfAnUnsafeRequestLeaves(t *testing.T) {
 		"before a redirect":                  {http.MethodPost, nil, 5 * time.Second, 303, 0, 5 * time.Second},
 		"before a failure":                   {http.MethodPost, nil, 5 * time.Second, 500, 2, 5 * time.Second},
 		"of an origin that does not answer":  {http.MethodPost, nil, time.Hour, 200, 2, leaves + outliveTime},
+		"before nothing is written":          {http.MethodPost, nil, 5 * time.Second, 0, 0, 5 * time.Second},
+		"of handlers that give up silently":  {http.MethodPost, nil, time.Hour, 0, 2, leaves + outliveTime},
 		"after the header":                   {http.MethodPost, nil, 0, 200, 0, leaves},
 		"before success, where POST is kept": {http.MethodPost, []string{"GET", "HEAD", "POST"}, 5 * time.Second, 200, 0, 5 * time.Second},
 		"before failure, where POST is kept": {http.MethodPost, []string{"GET", "HEAD", "POST"}, 5 * time.Second, 404, 2, 5 * time.Second},

@@ -420,6 +420,7 @@ func (q *Request) askOrigin(out *passWriter) (err error) {
 	out.outlive()
 	defer out.handBack()
 	err = q.origin.ServeHTTP(out, q.r)
+	out.forgetUnanswered()
 	return err
 }
 
