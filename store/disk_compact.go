@@ -31,8 +31,8 @@ import (
 const compactSuffix = ".compacting"
 
 const (
-	// compactRest is by how much longer than a compaction took none begins by itself: a tenth of the
-	// time goes to compacting. compactPause is the longest.
+	// compactRest is by how much longer than a compaction took none begins by itself: a tenth of
+	// the time goes to compacting. compactPause is the longest.
 	compactRest  = 9
 	compactPause = time.Minute
 	// patientTicks is for how many ticks one that is due waits for chunks that are being deleted,
