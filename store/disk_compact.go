@@ -31,8 +31,8 @@ import (
 const compactSuffix = ".compacting"
 
 const (
-	// compactRest is by how much longer than a compaction took none begins by itself: a tenth of
-	// the time goes to compacting. compactPause is the longest.
+	// compactRest is by how much longer than a compaction took none begins by itself, where it has
+	// given room; compactPause is the longest, and how long it is where it has not, or has failed.
 	compactRest  = 9
 	compactPause = time.Minute
 	// patientTicks is for how many ticks one that is due waits for chunks that are being deleted,
@@ -97,6 +97,9 @@ func (n *touched) note(key []byte) {
 	n.keys[string(key)] = struct{}{}
 }
 
+// maxTouched is how many rows may wait to be copied once more, about, before others are.
+const maxTouched = 1 << 16
+
 // compaction is one that is under way.
 type compaction struct {
 	disk    *disk
@@ -146,21 +149,23 @@ func (dw *diskWriter) compactStep() (bool, error) {
 	return true, nil
 }
 
-// wantCompaction looks whether the files have become much larger than their budget and what is in
-// them: those of a budget that was lowered, or of a cache of other sizes than before.
+// wantCompaction looks whether the database has become much larger than what is in it, and the
+// files than their budget: those of a budget that was lowered, or of a cache of other sizes than
+// before. What is free of the other file, moveStep gives back.
 func (dw *diskWriter) wantCompaction() {
 	d, budget := dw.disk, dw.diskBudget()
-	file := d.openSlots()
-	isFree := func(size, used int64) bool { return size-used > max(size/2, budget/8) }
 	dw.compactDue = false
 	if dw.compacting != nil || d.length() <= budget || d.used() > budget || dw.now().Before(dw.compactAfter) ||
-		!isFree(d.size.Load(), d.pages.Load()) && !isFree(file.Len(), file.Used()) {
+		!muchFree(budget, d.size.Load(), d.pages.Load()) {
 		dw.compactWaits = 0
 		return
 	}
 	dw.compactWaits++
 	dw.compactDue = !dw.pending || dw.compactWaits > patientTicks
 }
+
+// muchFree tells whether more than half of a file is free, and enough by the budget to be worth it.
+func muchFree(budget, size, used int64) bool { return size-used > max(size/2, budget/8) }
 
 // compactAsked begins a compaction that is asked for, or has who asks wait for the one that is
 // under way.
@@ -260,7 +265,7 @@ func (c *compaction) write(fn func(tx *bbolt.Tx) error) error {
 // with all that other work touches between two of them, the last is reached soon.
 func (c *compaction) advance(limit int) (done bool, err error) {
 	waiting := c.waiting()
-	if c.bucket < len(allBuckets) && (waiting == 0 || !c.copied) {
+	if c.bucket < len(allBuckets) && (waiting == 0 || !c.copied && waiting < maxTouched) {
 		c.at("copy")
 		c.copied = true
 		return false, c.copyRows(limit)
@@ -462,15 +467,18 @@ func (dw *diskWriter) endCompaction(err error) {
 	if c == nil {
 		return
 	}
-	now := dw.now()
-	dw.compacting, dw.compactDue = nil, false
-	dw.compactAfter = now.Add(min(max(now.Sub(c.began)*compactRest, tickTime), compactPause))
+	noSmaller := errors.Is(err, errNoSmaller)
+	now, pause := dw.now(), compactPause
+	switch {
+	case noSmaller:
+		err = nil // the old one is as good
+	case err == nil:
+		pause = min(max(now.Sub(c.began)*compactRest, tickTime), compactPause)
+	}
+	dw.compacting, dw.compactDue, dw.compactAfter = nil, false, now.Add(pause)
 	if c.target != nil {
 		path := c.target.path
 		err = errors.Join(err, c.target.close(), dw.disk.apart(dw.disk.shortWait(), func() error { return removeIfThere(path) }, nil))
-	}
-	if errors.Is(err, errNoSmaller) {
-		err = nil // the old one is as good
 	}
 	reply := compactReply{c.sizes, err}
 	if err != nil {
@@ -480,6 +488,7 @@ func (dw *diskWriter) endCompaction(err error) {
 		r <- reply
 	}
 	switch {
+	case noSmaller && err == nil:
 	case err == nil:
 		dw.log.Info("disk tier: the file is compacted", slog.String("file", dw.disk.path),
 			slog.Int64("before", reply.Before), slog.Int64("after", reply.After))

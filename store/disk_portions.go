@@ -62,15 +62,19 @@ func (set *bodyWriters) due(limit int) (portions []portion, outgrown bool) {
 			set.lose(d, fmt.Errorf("%w: with what is deleted and read", ErrNoSpace))
 			continue
 		}
-		if p.direct && set.disk.lacksSlots(budget, all+p.length) {
-			if d.part || set.disk.lacksRoom(budget, all+p.length) {
-				set.lose(d, fmt.Errorf("%w: the files have no room for large bodies", ErrNoSpace))
-				continue
-			}
+		if p.direct && set.disk.lacksSlots(budget, all+p.length) && !d.part {
 			d.toRows = true
 			if p, ok = d.portion(); !ok {
 				continue
 			}
+		}
+		lacks := set.disk.lacksSlots
+		if d.toRows {
+			lacks = set.disk.lacksRoom
+		}
+		if (p.direct || d.toRows) && lacks(budget, all+p.length) {
+			set.lose(d, fmt.Errorf("%w: the files have no room for large bodies", ErrNoSpace))
+			continue
 		}
 		all += p.length
 		d.writing = true

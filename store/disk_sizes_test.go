@@ -18,6 +18,7 @@ type changingSizes struct {
 	budget   int64
 	compacts bool // the file is being compacted, again and again
 	number   int
+	written  int64 // since chunks could be moved
 	most     int64 // that both files have had
 }
 
@@ -37,6 +38,7 @@ func (p *changingSizes) phase(name string, bytes int64) {
 		size := least + p.rng.IntN(max(most-least, 0)+1)
 		p.number++
 		p.s.Put(testEntry(p.s, fmt.Sprintf("http://example.com/%s/%d", name, p.number), randomBody(p.rng, size)), 0)
+		p.written += int64(size)
 		if bytes -= int64(size); name != "small" || p.number%500 == 0 {
 			p.work(name)
 		}
@@ -49,7 +51,9 @@ func (p *changingSizes) work(name string) {
 	dw := p.s.diskWriter
 	writeAll(p.t, p.s)
 	sweepPending(p.t, p.s)
-	dw.moveAfter = time.Time{}
+	if p.written > p.budget/4 { // a second has passed
+		p.written, dw.moveAfter = 0, time.Time{}
+	}
 	for more := true; more; {
 		var err error
 		more, err = dw.moveStep()
@@ -180,24 +184,98 @@ func TestCompactionIsDueWhileBodiesAreDeleted(t *testing.T) {
 	}
 }
 
-// TestPauseBetweenCompactions is by what the last has taken. It was a minute, in which the files of
-// a small budget were full again.
+// TestPauseBetweenCompactions is by what the last has taken, where it has given room. It was a
+// minute, in which the files of a small budget were full again. One that gives none, or fails, is
+// not tried again sooner.
 func TestPauseBetweenCompactions(t *testing.T) {
 	clock := newTestClock()
 	s := openStore(t, Config{Path: t.TempDir(), Required: true, Now: clock.now}, compactSettings)
-	for _, tt := range []struct{ took, pause time.Duration }{
-		{0, tickTime}, {time.Second, 9 * time.Second}, {time.Minute, compactPause},
+	must(t, s.Close())
+	for _, tt := range []struct {
+		took  time.Duration
+		err   error
+		pause time.Duration
+	}{
+		{0, nil, tickTime},
+		{time.Second, nil, 9 * time.Second},
+		{time.Minute, nil, compactPause},
+		{time.Second, errNoSmaller, compactPause},
+		{time.Second, errBody, compactPause},
 	} {
-		s.diskWriter.onCompactStep = func(step string) {
-			if step == "begin" {
-				clock.advance(tt.took)
-			}
-		}
-		_, err := s.Compact(t.Context())
-		must(t, err)
+		s.diskWriter.compacting = &compaction{disk: s.disk, began: clock.now().Add(-tt.took)}
+		s.diskWriter.endCompaction(tt.err)
 		if got := s.diskWriter.compactAfter.Sub(clock.now()); got != tt.pause {
-			t.Errorf("a pause of %v after one of %v, want %v", got, tt.took, tt.pause)
+			t.Errorf("a pause of %v after one of %v that ends with %v, want %v", got, tt.took, tt.err, tt.pause)
 		}
+	}
+}
+
+// TestNothingIsMovedAgainAndAgain: chunks of a body on its way have no rows, so that no pass
+// through these shortens the file. The passes, and compactions, followed each other every second or
+// two.
+func TestNothingIsMovedAgainAndAgain(t *testing.T) {
+	clock := newTestClock()
+	s := keptByHand(t, Settings{Memory: 1, Disk: 16 << 20})
+	dw := s.diskWriter
+	dw.now = clock.now
+	slot := uint32(0)
+	for range 60 {
+		var err error
+		slot, _, err = s.disk.slots.Load().Take()
+		must(t, err)
+	}
+	for free := range slot {
+		s.disk.slots.Load().Give(free)
+	}
+	s.disk.size.Store(8 << 20)
+	s.disk.pages.Store(8 << 20)
+	for _, pause := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
+		for more := true; more; {
+			var err error
+			more, err = dw.moveStep()
+			must(t, err)
+		}
+		if got := dw.moveAfter.Sub(clock.now()); got != pause*time.Second {
+			t.Errorf("the next pass after %v, want %v s", got, pause)
+		}
+		if dw.wantCompaction(); dw.compactDue {
+			t.Error("a compaction is due for slots that are free")
+		}
+		clock.advance(pause * time.Second)
+	}
+}
+
+// TestDamagedChunkIsNotMoved: it costs its entry, as it does where it is read, and does not keep
+// the file from becoming shorter.
+func TestDamagedChunkIsNotMoved(t *testing.T) {
+	rng := seeded(t)
+	s := keptByHand(t, Settings{Memory: 1, Disk: 16 << 20})
+	url := func(n int) string { return fmt.Sprintf("http://example.com/%d", n) }
+	for n := range 4 {
+		s.Put(signedEntry(s, url(n), 1, 3*chunkSize), 0)
+		must(t, s.diskWriter.flush())
+	}
+	file := s.disk.slots.Load()
+	must(t, file.WriteAt(randomBody(rng, chunkSize), uint32(file.Count()-1)))
+	for n := range 2 {
+		r := s.Lookup(keyOf(url(n)), matchAny)
+		s.Remove(r.Entry)
+		r.Release()
+	}
+	must(t, s.diskWriter.flush())
+	sweepPending(t, s)
+	move := new(slotMove)
+	for !move.done {
+		must(t, s.diskWriter.moveSlots(move))
+	}
+	if used, length := file.Used(), file.Len(); used != length {
+		t.Errorf("the file has %d bytes, of which %d are used", length, used)
+	}
+	if version, _ := found(t, s, url(2)); version != 1 {
+		t.Errorf("an entry beside the damage: version %d", version)
+	}
+	if version, _ := found(t, s, url(3)); version != 0 {
+		t.Errorf("an entry with damage: version %d", version)
 	}
 }
 

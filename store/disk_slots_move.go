@@ -15,13 +15,18 @@ import (
 // and synced before its row says where it is, and its old slot is free when that has been
 // committed: a crash leaves it in one of the two.
 
-// movePause is how long after a pass through the rows none begins by itself: the chunks of bodies
-// on their way have no rows yet, and stay where they are.
-const movePause = time.Second
+// movePause is how long after a pass through the rows none begins by itself. Twice as long follows
+// one that has moved nothing, up to longestMovePause: chunks of bodies on their way have no rows
+// yet, and stay where they are.
+const (
+	movePause        = time.Second
+	longestMovePause = time.Minute
+)
 
 // slotMove is how far the rows have been looked at for chunks to move.
 type slotMove struct {
 	behind []byte // the last of them
+	moved  bool   // some have been
 	done   bool
 }
 
@@ -41,7 +46,10 @@ func (dw *diskWriter) moveStep() (bool, error) {
 		return false, err
 	}
 	if dw.moving.done {
-		dw.moving, dw.moveAfter = nil, dw.now().Add(movePause)
+		if dw.moveRest = min(2*dw.moveRest, longestMovePause); dw.moving.moved || dw.moveRest == 0 {
+			dw.moveRest = movePause
+		}
+		dw.moving, dw.moveAfter = nil, dw.now().Add(dw.moveRest)
 	}
 	return true, nil
 }
@@ -50,7 +58,9 @@ func (dw *diskWriter) moveStep() (bool, error) {
 // enough to be worth it.
 func (dw *diskWriter) movesDue() bool {
 	d, file, budget := dw.disk, dw.disk.openSlots(), dw.diskBudget()
-	return d.length() > budget/4*5 && file.Len()-file.Used() > budget/16 && file.IsKnown() && !dw.now().Before(dw.moveAfter)
+	length, used := file.Len(), file.Used()
+	worth := d.length() > budget/4*5 && length-used > budget/16 || d.length() > budget && muchFree(budget, length, used)
+	return worth && file.IsKnown() && !dw.now().Before(dw.moveAfter)
 }
 
 // movable is a row whose chunk is to be moved.
@@ -66,10 +76,10 @@ func (dw *diskWriter) moveSlots(m *slotMove) error {
 	if file == nil || !file.IsKnown() {
 		return nil // the rows are still being looked at
 	}
-	end, limit := uint32(file.Used()/slots.Size), max(dw.batchLimit()/chunkSize, 1)
+	end, limit := max(uint64(file.Used()/slots.Size), file.Next()+1), max(dw.batchLimit()/chunkSize, 1)
 	var found []movable // the transaction's, as in scanSlots
 	behind, err := dw.slotRows(m.behind, func(key []byte, ref *slotRef) bool {
-		if ref.slot >= end {
+		if uint64(ref.slot) >= end {
 			found = append(found, movable{rowNumber(key), chunkNumber(key), *ref})
 		}
 		return len(found) < limit
@@ -81,6 +91,7 @@ func (dw *diskWriter) moveSlots(m *slotMove) error {
 		if err := dw.transact(func(b *batch) error { return b.moveChunks(found) }); err != nil {
 			return fmt.Errorf("move chunks: %w", err)
 		}
+		m.moved = true
 	}
 	if m.behind = behind; behind == nil {
 		m.done = true
@@ -101,10 +112,13 @@ func (b *batch) moveChunks(found []movable) error {
 		v = v[:cap(v)]
 		data := v[sumsOf(chunkSize):]
 		err := b.writer.disk.use.do(func() error { return old.blocks(data, 0) }, nil, longWork{own: true})
-		if errors.Is(err, errDamaged) {
-			continue // the next request for it finds that out
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, errDamaged):
+			if err := b.remove(m.id, Key{}, Damaged); err != nil {
+				return err
+			}
+			continue
+		case err != nil:
 			return err
 		}
 		if err := b.putSlot(m.id, m.number, v); err != nil {

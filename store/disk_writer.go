@@ -75,14 +75,15 @@ type diskWriter struct {
 	expiring            bool // there may be expired rows
 	pending             bool // there may be chunks to sweep
 	slotScan            slotScan
-	slotRowsAtOnce      int       // see rowsLookedAt
-	moving              *slotMove // nil: chunks are not being moved
-	moveAfter           time.Time // not before that
-	writing             uint64    // the entry whose chunks are written ahead
-	pace                pace      // of what no request waits for
-	bodiesTurn          bool      // to write, before the queue's
-	turn                int       // which kind of work is next,
-	pacedTurn           int       // and which of what is paced
+	slotRowsAtOnce      int           // see rowsLookedAt
+	moving              *slotMove     // nil: chunks are not being moved
+	moveAfter           time.Time     // not before that,
+	moveRest            time.Duration // which is so long after the last pass
+	writing             uint64        // the entry whose chunks are written ahead
+	pace                pace          // of what no request waits for
+	bodiesTurn          bool          // to write, before the queue's
+	turn                int           // which kind of work is next,
+	pacedTurn           int           // and which of what is paced
 	sweeps              sweeps
 	labels              *[]string // that the file has, as they were last written
 	expiry              int       // the shard of the memory tier whose turn it is
@@ -350,6 +351,7 @@ func (dw *diskWriter) giveUp(err error) {
 // detach stops using the file. What is queued is late.
 func (dw *diskWriter) detach() {
 	dw.endCompaction(errDetached)
+	dw.moving = nil
 	dw.lastEntries = uint64(dw.disk.entries.Load())
 	dw.detachQueue()
 	// It is closed when the disk answers.
