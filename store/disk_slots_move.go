@@ -103,8 +103,9 @@ func (dw *diskWriter) moveSlots(m *slotMove) error {
 // moveChunks moves chunks to lower slots, where there are any: as long as others read, what they
 // may read is not free yet.
 func (b *batch) moveChunks(found []movable) error {
+	damaged := make(map[uint64]bool)
 	for _, m := range found {
-		if b.slots.Next() >= uint64(m.ref.slot) {
+		if damaged[m.id] || b.slots.Next() >= uint64(m.ref.slot) {
 			continue
 		}
 		old := slotted{file: b.slots, key: chunkKey(m.id, m.number), ref: m.ref, length: chunkSize}
@@ -114,6 +115,8 @@ func (b *batch) moveChunks(found []movable) error {
 		err := b.writer.disk.use.do(func() error { return old.blocks(data, 0) }, nil, longWork{own: true})
 		switch {
 		case errors.Is(err, errDamaged):
+			damaged[m.id] = true
+			b.writer.counts.errors[DiskTier].Add(1)
 			if err := b.remove(m.id, Key{}, Damaged); err != nil {
 				return err
 			}
