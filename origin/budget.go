@@ -267,7 +267,7 @@ func (b *Budget) giveBack(p *Place) {
 	}
 	b.unattended.returned(p)
 	if b.health.probing == p {
-		b.health.probeLost(&b.limits, time.Now())
+		b.health.probeLost(p, &b.limits, time.Now())
 	}
 }
 
@@ -321,7 +321,8 @@ func (b *Budget) publish() {
 		retryKind = max(1, b.at(h.due(h.failedLast, ^h.failedKind)))
 	}
 	if retryAt != b.retryAt.Load() || retryOther != b.retryOther.Load() || retryKind != b.retryKind.Load() ||
-		b.health.only != b.failsOnly.Load() || b.health.mixed != b.mixed.Load() { // as with each change of the others
+		b.health.failedLast != b.failedLast.Load() || b.health.failedKind != b.failedKind.Load() ||
+		b.health.only != b.failsOnly.Load() || b.health.mixed != b.mixed.Load() { // as with each change of the back-off
 		if retryAt == 0 {
 			b.retryAt.Store(0) // else it would seem to fail for all, between the two
 		}

@@ -76,8 +76,8 @@
 //     back-off, until a second kind has failed. A client that changes a field each time fails for
 //     several. Where a page fails alone, and so the origin is well, they may after a part of the
 //     back-off all the same.
-//   - What failed last probes after what else is asked for. A probe that hangs gives its turn
-//     away.
+//   - What failed last, or had no result, probes after what else is asked for. A probe that hangs
+//     gives its turn away.
 //
 // Not held: a client that knows fields with which two stored pages fail, and changes them each
 // time, on a site of which nothing else is fetched meanwhile. Then the back-off holds, a minute at

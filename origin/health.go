@@ -11,6 +11,7 @@ type health struct {
 	backoff    time.Duration
 	retryAt    time.Time // while failing: when a probe may go
 	failedLast uint64    // the Page of the request whose failure began the outage, or of the last probe
+	lost       bool      // that probe has not failed, but ended without a result
 	// confirmed says that a page of which a response is stored has failed besides that one. Until
 	// then other pages may probe at retryOther, however long the pages that fail are to wait.
 	confirmed  bool
@@ -73,16 +74,17 @@ func (h *health) failed(p *Place, l *Limits, now time.Time, retryAfter time.Dura
 	if !beside {
 		h.only = 0
 	}
-	h.failedLast, h.failedKind = p.Page, p.Kind
+	h.failedLast, h.failedKind, h.lost = p.Page, p.Kind, false
 	h.retryAt = later(now.Add(h.backoff), now.Add(retryAfter))
 	h.retryOther = now.Add(l.BackoffMin)
 	h.retryKind = later(h.retryOther, now.Add(h.backoff/kindTurn))
 }
 
 // confirm notes that not only one page fails, and not only requests of one Kind. A client may
-// choose any number of pages of which nothing is stored: they confirm nothing.
+// choose any number of pages of which nothing is stored: they confirm nothing. Nor does a failure
+// beside a probe that has not failed.
 func (h *health) confirm(p *Place) {
-	if p.class == ClassWaiting {
+	if p.class == ClassWaiting || h.lost {
 		return
 	}
 	h.confirmed = h.confirmed || p.Page != h.failedLast
@@ -97,9 +99,12 @@ func (h *health) succeeded() {
 	*h = health{pausedUntil: h.pausedUntil}
 }
 
-// probeLost says that a probe has ended without a result. The pace holds all the same.
-func (h *health) probeLost(l *Limits, now time.Time) {
+// probeLost says that a probe has ended without a result. The pace holds all the same. The next one
+// is another's: a client may know what an origin that is well gives no result for, and would keep
+// the outage open if it came first each time.
+func (h *health) probeLost(p *Place, l *Limits, now time.Time) {
 	h.probing = nil
+	h.failedLast, h.failedKind, h.lost = p.Page, p.Kind, true
 	h.retryAt, h.retryOther = now.Add(h.backoff), now.Add(l.BackoffMin)
 	h.retryKind = later(h.retryOther, now.Add(h.backoff/kindTurn))
 }

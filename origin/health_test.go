@@ -554,3 +554,70 @@ func TestAnotherKindProbes(t *testing.T) {
 		})
 	}
 }
+
+// A client that asked most often, with a field for which an origin that is well again gives no
+// result, took the place of each probe: the outage had no end.
+func TestProbesWithoutAResultLetOthersFirst(t *testing.T) {
+	const page, odd = 1, 12
+	synctest.Test(t, func(t *testing.T) {
+		b := New("", Limits{}, nil)
+		probe := func(page, kind uint64, failed bool) {
+			t.Helper()
+			p := &Place{Page: page, Kind: kind}
+			if err := b.Take(t.Context(), p, ClassRefresh); err != nil {
+				t.Fatal(err)
+			}
+			if failed {
+				p.Failed(0)
+			}
+			p.Done()
+		}
+		for n := range uint64(12) { // an outage, of several pages and for several kinds of requests
+			time.Sleep(2 * DefaultBackoffMax)
+			probe(page+n%3, 20+n%5, true)
+		}
+		begun := time.Now()
+		for tenth := uint64(1); ; tenth++ {
+			time.Sleep(100 * time.Millisecond)
+			if b.RefreshDue(time.Now(), page, odd) {
+				probe(page, odd, false)
+			}
+			if tenth%10 == 0 && b.RefreshDue(time.Now(), page+1+tenth%2, 1000+tenth) {
+				break
+			}
+			if time.Since(begun) > time.Hour {
+				t.Fatal("in an hour nobody else may probe")
+			}
+		}
+		if took := time.Since(begun); took > 2*DefaultBackoffMax+time.Second {
+			t.Errorf("another may probe after %v", took)
+		}
+	})
+}
+
+// A page that fails, beside another of which probes have no result, is still the only one that is
+// known to fail: others may probe after the shortest back-off.
+func TestProbesWithoutAResultConfirmNothing(t *testing.T) {
+	const page, without, other = 1, 2, 3
+	synctest.Test(t, func(t *testing.T) {
+		b := New("", Limits{}, nil)
+		for n := range uint64(8) {
+			for _, of := range []uint64{page, without} {
+				time.Sleep(2 * DefaultBackoffMax)
+				p := &Place{Page: of, Kind: of}
+				if err := b.Take(t.Context(), p, ClassRefresh); err != nil {
+					t.Fatal(err)
+				}
+				if of == page {
+					p.Failed(0)
+				}
+				p.Done()
+				for at, want := range map[time.Duration]bool{DefaultBackoffMin - 1: false, DefaultBackoffMin: true} {
+					if due := b.RefreshDue(time.Now().Add(at), other, other); due != want {
+						t.Errorf("%d, after page %d: due %t in %v", n, of, due, at)
+					}
+				}
+			}
+		}
+	})
+}
