@@ -1,6 +1,7 @@
 package httpcache
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -157,14 +158,17 @@ func (w *batchWriter) grow(n int) bool {
 // end says what the answer is, now that the handlers have returned err.
 func (w *batchWriter) end(err error) batchOutcome {
 	switch {
-	case w.status == 0: // err is nil where the handlers have written nothing
-		w.refuse(batchFailed, err)
+	case w.status == 0:
+		w.refuse(batchFailed, cmp.Or(err, errUnwritten))
 	case w.outcome != batchItem:
 	case err != nil, w.declared >= 0 && int64(len(w.body)) != w.declared:
 		w.refuse(batchBrokeOff, err)
 	}
 	return w.outcome
 }
+
+// errUnwritten is why there is no answer where handlers have returned none.
+var errUnwritten = errors.New("the handlers behind wrote no response")
 
 // FlushError implements what http.ResponseController looks for: nothing is sent to a client.
 func (w *batchWriter) FlushError() error {

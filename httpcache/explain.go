@@ -258,8 +258,9 @@ func (t *Trace) decided(q *Request) {
 	if t == nil {
 		return
 	}
+	last, _ := q.cache().unstoredReasons.of(q.key)
 	t.mu.Lock()
-	words := q.decision.words(t.passes)
+	words := q.decision.words(t.passes, last.status)
 	t.mu.Unlock()
 	t.conclude(q.explainDecision(words))
 	t.add(&t.answer, Step{Question: "how was it answered?", Answer: words})

@@ -325,8 +325,10 @@ func times(n int) string {
 // explainResponse tells how a response of the origin was judged.
 func (rt *Route) explainResponse(ex *rfc9111.Exchange, f *rfc9111.Freshness) []Step {
 	answered := Step{Question: "what did the origin answer?", Answer: fmt.Sprintf("status %d", ex.Status)}
+	judged := rt.Policy.ExplainStorable(ex, f)
 	if ex.Status == statusUnwritten {
 		answered.Answer = "nothing: the handlers behind wrote no response, so the client gets an empty 200"
+		judged[0].Answer = "no: " + whyNotStored(f.Reason, ex.Status)
 	}
-	return slices.Concat([]Step{answered}, rt.Policy.ExplainStorable(ex, f))
+	return slices.Concat([]Step{answered}, judged)
 }

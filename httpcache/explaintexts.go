@@ -206,8 +206,17 @@ func (q *Request) explainDecision(words string) verdictText {
 	return v
 }
 
-// words tells a decision. passed says that the request was passed on.
-func (d *Decision) words(passed bool) string {
+// whyNotStored is the reason's sentence for an answer that is judged by this status.
+func whyNotStored(reason rfc9111.Reason, status int) string {
+	if reason == rfc9111.ReasonStatus && status == statusUnwritten {
+		return "the handlers behind wrote no response"
+	}
+	return reason.Sentence()
+}
+
+// words tells a decision. passed says that the request was passed on, and status is that of what
+// was last not stored.
+func (d *Decision) words(passed bool, status int) string {
 	var words string
 	switch d.Outcome {
 	case OutcomeHit:
@@ -235,7 +244,7 @@ func (d *Decision) words(passed bool) string {
 	}
 	switch {
 	case d.NotStored != rfc9111.Storable:
-		words += ", and not stored: " + d.NotStored.Sentence()
+		words += ", and not stored: " + whyNotStored(d.NotStored, status)
 	case d.Detail == DetailOnlyIfCached, d.Detail == DetailError, d.Detail == DetailRepeats:
 	case d.Detail != NoDetail:
 		words += " (" + d.Detail.String() + ")"

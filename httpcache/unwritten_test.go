@@ -244,6 +244,12 @@ func TestUnwrittenAnswerIsExplained(t *testing.T) {
 			t.Fatal(err)
 		}
 		e := trace.Explanation()
+		if want := "may it be stored? no: the handlers behind wrote no response"; !strings.Contains(e.answers(), want) {
+			t.Errorf("no %q in\n%s", want, e.answers())
+		}
+		if want := "not stored: the handlers behind wrote no response"; !strings.Contains(e.Verdict, want) {
+			t.Errorf("no %q in %q", want, e.Verdict)
+		}
 		if want := "what did the origin answer? nothing: the handlers behind wrote no response"; !strings.Contains(e.answers(), want) {
 			t.Errorf("no %q in\n%s", want, e.answers())
 		}

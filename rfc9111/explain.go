@@ -182,7 +182,7 @@ func (r Reason) Clause() string {
 
 var reasonTexts = [reasonCount]struct{ sentence, clause string }{
 	ReasonMethod:         {"responses to this method are not stored", "RFC 9111 3"},
-	ReasonStatus:         {"a response with this status, or with none, is not stored", "RFC 9111 3"},
+	ReasonStatus:         {"a response with this status is not stored", "RFC 9111 3"},
 	ReasonPartial:        {"it is a 206 or 304, which is not the whole response", "RFC 9111 3.3"},
 	ReasonNoStore:        {"the response says no-store", "RFC 9111 5.2.2.5"},
 	ReasonRequestNoStore: {"the request says no-store", "RFC 9111 5.2.1.5"},
