@@ -158,7 +158,9 @@ func (v *visit) leave(of Subject, err error, h http.Header) {
 	result := v.result(err)
 	switch result {
 	case FetchOK, FetchNotModified:
-		if err != nil || v.status != 0 { // else nothing was written, which says nothing of the origin
+		// Without a status nothing was written, or it answers a body that could not be read.
+		// Neither says anything of the origin.
+		if err != nil || v.status != 0 {
 			v.place.Succeeded()
 		}
 	case FetchError, FetchTimeout:

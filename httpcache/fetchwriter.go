@@ -82,7 +82,9 @@ func (w *fetchWriter) WriteHeader(status int) {
 	w.takeHeader(status)
 }
 
-// takeHeader takes the header with the status by which it is judged.
+// takeHeader takes the header with the status by which it is judged. That is statusUnwritten from
+// finish, and from an observer whose passWriter is unwritten, and else what handlers have written.
+// sent makes of it what a client gets.
 func (w *fetchWriter) takeHeader(status int) {
 	w.status, w.headerAt = status, time.Now()
 	if status != http.StatusNoContent && status != http.StatusNotModified {

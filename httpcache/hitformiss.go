@@ -26,7 +26,8 @@ import (
 // It is remembered for each kind of request separately, see hitForMissKey: an answer that was made
 // for one client says nothing about the response that all others share. Where another request has
 // had an answer that can be shared, lately, a field of the client may be why its own is a refusal
-// (401, 403). That is remembered for requests with the same fields alone.
+// (401, 403), a 101 that was not asked for, or none at all. That is remembered for requests with
+// the same fields alone.
 
 // sharing says whether a request should wait for another's fetch.
 type sharing uint8
@@ -183,7 +184,7 @@ func (c *Cache) updateHitForMiss(key store.Key, sum func() uint64, status int, f
 		}
 		c.shareable.note(key, f.ResponseTime)
 	case !remembered(status, f):
-	case refused(status) && c.shareable.lately(key, f.ResponseTime):
+	case c.ofFieldsAlone(key, status, f.ResponseTime):
 		if fields := sum(); fields != 0 {
 			c.hitForMiss.note(ofFields(key), f.ResponseTime)
 			c.hitForMiss.note(withFields(key, fields), f.ResponseTime)
@@ -206,10 +207,16 @@ func (x *Fetch) updateHitForMiss(status int, f *rfc9111.Freshness) {
 	}
 }
 
-// refused reports whether a status says that the request is not to have what others may get, or
-// that its client alone has brought about what is no answer. Any other answer that cannot be shared
-// may supersede what is stored, for all.
-func refused(status int) bool {
+// ofFieldsAlone reports whether an answer with this status, which cannot be shared, says something
+// of requests with the same fields alone.
+func (c *Cache) ofFieldsAlone(key store.Key, status int, at time.Time) bool {
+	return causedByFields(status) && c.shareable.lately(key, at)
+}
+
+// causedByFields reports whether the fields of a request may be why its answer has this status: it
+// is not to have what others may get, or its client has brought about what is no answer. Any other
+// answer that cannot be shared may supersede what is stored, for all.
+func causedByFields(status int) bool {
 	switch status {
 	case statusUnwritten, http.StatusSwitchingProtocols,
 		http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusUnavailableForLegalReasons:
@@ -227,7 +234,7 @@ func remembered(status int, f *rfc9111.Freshness) bool {
 // that the origin failed. Any client can bring such an answer about with an odd field, so it says
 // nothing about the next answer.
 func aboutTheRequest(status int) bool {
-	if refused(status) || status == http.StatusNotFound || status == http.StatusGone {
+	if causedByFields(status) || status == http.StatusNotFound || status == http.StatusGone {
 		return false
 	}
 	return status >= http.StatusBadRequest

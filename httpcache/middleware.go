@@ -10,6 +10,10 @@ import (
 // context that ends with the fetch, not with the client that led it. It has the values of that
 // client's context. Where the handler writes nothing, the client gets an empty 200 that is not
 // stored. A handler whose answer is empty calls WriteHeader.
+//
+// The context of an unsafe request ends ten seconds after its client has left at most. Where the
+// handler goes on after that, and returns without having written anything, nothing is invalidated,
+// whatever it has done.
 func Middleware(rt *Route) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		handle := func(w http.ResponseWriter, r *http.Request) error {

@@ -279,6 +279,9 @@ func (o *observed) whyGivenUp() rfc9111.Reason {
 func (pw *passWriter) endObserved(err error) {
 	o := pw.observed
 	if err == nil && !pw.wroteHeader && !pw.hijacked {
+		if o.fetch != nil && pw.q.r.Context().Err() != nil {
+			o.fetch.invalidation = nil // as in forgetUnanswered
+		}
 		pw.writeUnwritten()
 	}
 	if err == nil {

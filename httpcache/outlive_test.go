@@ -91,22 +91,25 @@ func TestClientOfAnUnsafeRequestLeaves(t *testing.T) {
 	for name, tc := range map[string]struct {
 		method  string
 		methods []string
+		observe bool
 		after   time.Duration
 		status  int
 		stored  int
 		ended   time.Duration
 	}{
-		"before success":                     {http.MethodPost, nil, 5 * time.Second, 200, 0, 5 * time.Second},
-		"before success, by PUT":             {http.MethodPut, nil, 5 * time.Second, 201, 0, 5 * time.Second},
-		"before a redirect":                  {http.MethodPost, nil, 5 * time.Second, 303, 0, 5 * time.Second},
-		"before a failure":                   {http.MethodPost, nil, 5 * time.Second, 500, 2, 5 * time.Second},
-		"of an origin that does not answer":  {http.MethodPost, nil, time.Hour, 200, 2, leaves + outliveTime},
-		"before nothing is written":          {http.MethodPost, nil, 5 * time.Second, 0, 0, 5 * time.Second},
-		"of handlers that give up silently":  {http.MethodPost, nil, time.Hour, 0, 2, leaves + outliveTime},
-		"after the header":                   {http.MethodPost, nil, 0, 200, 0, leaves},
-		"before success, where POST is kept": {http.MethodPost, []string{"GET", "HEAD", "POST"}, 5 * time.Second, 200, 0, 5 * time.Second},
-		"before failure, where POST is kept": {http.MethodPost, []string{"GET", "HEAD", "POST"}, 5 * time.Second, 404, 2, 5 * time.Second},
-		"a safe method":                      {"PROPFIND", nil, 5 * time.Second, 200, 2, leaves},
+		"before success":                     {http.MethodPost, nil, false, 5 * time.Second, 200, 0, 5 * time.Second},
+		"before success, by PUT":             {http.MethodPut, nil, false, 5 * time.Second, 201, 0, 5 * time.Second},
+		"before a redirect":                  {http.MethodPost, nil, false, 5 * time.Second, 303, 0, 5 * time.Second},
+		"before a failure":                   {http.MethodPost, nil, false, 5 * time.Second, 500, 2, 5 * time.Second},
+		"of an origin that does not answer":  {http.MethodPost, nil, false, time.Hour, 200, 2, leaves + outliveTime},
+		"before nothing is written":          {http.MethodPost, nil, false, 5 * time.Second, 0, 0, 5 * time.Second},
+		"of handlers that give up silently":  {http.MethodPost, nil, false, time.Hour, 0, 2, leaves + outliveTime},
+		"after the header":                   {http.MethodPost, nil, false, 0, 200, 0, leaves},
+		"before success, where POST is kept": {http.MethodPost, []string{"GET", "HEAD", "POST"}, false, 5 * time.Second, 200, 0, 5 * time.Second},
+		"before failure, where POST is kept": {http.MethodPost, []string{"GET", "HEAD", "POST"}, false, 5 * time.Second, 404, 2, 5 * time.Second},
+		"silently, where POST is observed":   {http.MethodPost, []string{"GET", "HEAD", "POST"}, true, time.Hour, 0, 2, leaves},
+		"answered, where POST is observed":   {http.MethodPost, []string{"GET", "HEAD", "POST"}, true, leaves / 2, 0, 0, leaves / 2},
+		"a safe method":                      {"PROPFIND", nil, false, 5 * time.Second, 200, 2, leaves},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -114,6 +117,7 @@ func TestClientOfAnUnsafeRequestLeaves(t *testing.T) {
 				if tc.methods != nil {
 					l.h.Methods = tc.methods
 				}
+				l.h.Observe = tc.observe
 				ctx, leave := context.WithCancel(t.Context())
 				time.AfterFunc(leaves, leave)
 				l.do(ctx, tc.method, l.urls()[0])
@@ -125,6 +129,34 @@ func TestClientOfAnUnsafeRequestLeaves(t *testing.T) {
 					t.Errorf("ended at the origin after %v, want %v", l.ended, tc.ended)
 				}
 			})
+		})
+	}
+}
+
+// Handlers that do not look at their request's context go on when it has ended, and may have done
+// its work. Where they write nothing nobody can tell, and nothing is invalidated. What they write
+// is their answer.
+func TestHandlersThatGoOnWithoutTheirClient(t *testing.T) {
+	for _, tc := range []struct{ status, stored int }{{0, 2}, {http.StatusNoContent, 0}} {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLeaving(t, 0, 0)
+			ctx, leave := context.WithCancel(t.Context())
+			time.AfterFunc(time.Second, leave)
+			w := httptest.NewRecorder()
+			r := httptest.NewRequestWithContext(ctx, http.MethodPost, l.urls()[0], nil)
+			if err := l.h.ServeHTTP(w, r, func(w http.ResponseWriter, _ *http.Request) error {
+				time.Sleep(time.Second + outliveTime + time.Second)
+				if tc.status != 0 {
+					w.WriteHeader(tc.status)
+				}
+				return nil
+			}); err != nil {
+				t.Error(err)
+			}
+			if n := l.stored(); n != tc.stored {
+				t.Errorf("after a %d %d are stored, want %d", tc.status, n, tc.stored)
+			}
+			time.Sleep(15 * time.Minute)
 		})
 	}
 }

@@ -108,9 +108,10 @@ func (pw *passWriter) WriteHeader(status int) {
 	pw.ResponseWriter.WriteHeader(status)
 }
 
-// judged is the status by which an answer is judged whose client gets this one.
+// judged is the status by which an answer is judged whose client gets this one. To a HEAD handlers
+// may answer by a header alone.
 func (pw *passWriter) judged(status int) int {
-	if pw.unwritten {
+	if pw.unwritten && !pw.toHead {
 		return statusUnwritten
 	}
 	return status

@@ -327,14 +327,20 @@ func (x *Fetch) tellRemote(v verdict, status int, freshness *rfc9111.Freshness) 
 		}
 	case verdictStale, verdictFail:
 		if status < http.StatusInternalServerError { // it is never shared
-			x.remote.Unshared(!aboutTheRequest(status))
+			x.remote.Unshared(!aboutTheRequest(status) && !x.ofFieldsAlone(status))
 			return
 		}
 		x.remote.Failed(status, true, x.writer.header.Get("Retry-After"))
 	case verdictRelease:
-		x.remote.Unshared(remembered(status, freshness))
+		x.remote.Unshared(remembered(status, freshness) && !x.ofFieldsAlone(status))
 	case verdictConfirm, verdictRefetch, verdictPostpone:
 	}
+}
+
+// ofFieldsAlone is the Cache's of an answer to the fetch that has just come. Other machines know no
+// fields of requests, so what it says is kept here.
+func (x *Fetch) ofFieldsAlone(status int) bool {
+	return x.cache.ofFieldsAlone(x.hitForMissKey, status, time.Now())
 }
 
 // tellGrowth tells other machines of a body that has turned out too long for them.
@@ -352,7 +358,7 @@ func (x *Fetch) tellFailure(status, failure int) {
 		return
 	}
 	if status < http.StatusInternalServerError {
-		x.remote.Unshared(!aboutTheRequest(status))
+		x.remote.Unshared(!aboutTheRequest(status) && !x.ofFieldsAlone(status))
 		return
 	}
 	x.remote.Failed(status, failure != rfc9111.NoAnswer, "")

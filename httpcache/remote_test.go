@@ -196,6 +196,34 @@ func TestRemoteIsNoAnswer(t *testing.T) {
 	}
 }
 
+// What says something of requests with the same fields alone was told other machines as if it did
+// of all: on each of them others then asked the origin for themselves.
+func TestRemoteIsToldNothingOfFields(t *testing.T) {
+	for name, odd := range map[string]handlerFunc{
+		"nothing":  func(http.ResponseWriter, *http.Request) error { return nil },
+		"401":      answering(401, ""),
+		"an error": func(http.ResponseWriter, *http.Request) error { return &Error{Status: 403} },
+	} {
+		for shared, want := range map[bool]string{true: "unshared false, end", false: "unshared true, end"} {
+			t.Run(fmt.Sprintf("%s, others share: %t", name, shared), func(t *testing.T) {
+				one, _, remote := machines(t)
+				send := func(next handlerFunc) string {
+					w := &nullWriter{make(http.Header)}
+					_ = one.ServeHTTP(w, newTestRequest(nil, "Cache-Control", "no-cache"), next)
+					awaitIdle(t, one)
+					return remote.heard()
+				}
+				if shared {
+					send(storable)
+				}
+				if got := send(odd); got != want {
+					t.Errorf("%q, want %q", got, want)
+				}
+			})
+		}
+	}
+}
+
 // What other machines are told of a fetch, by the answer of the origin. A fetch that they are to
 // wait for is told to be storable at its header, and offered before it ends.
 func TestRemoteIsTold(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -153,10 +154,10 @@ func TestNobodyWaitsForUnwrittenAnswers(t *testing.T) {
 // A field of one client's may be why nothing was written: others go on to wait for one fetch.
 func TestUnwrittenAnswerIsRememberedOfItsFields(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		b := newBudgeted(t, origin.Limits{}, unless(func(w http.ResponseWriter, r *http.Request) error {
+		b := newBudgeted(t, origin.Limits{}, func(w http.ResponseWriter, r *http.Request) error {
 			time.Sleep(time.Second)
-			return storable(w, r)
-		}))
+			return unless(storable)(w, r)
+		})
 		b.get("/")
 		b.get("/", "X-Odd", "1", "Cache-Control", "no-cache")
 		b.h.purgeAll(t)
@@ -170,7 +171,73 @@ func TestUnwrittenAnswerIsRememberedOfItsFields(t *testing.T) {
 		if calls := b.calls.Load() - before; calls != 1 {
 			t.Errorf("%d calls for five who came together", calls)
 		}
+		b.h.purgeAll(t)
+		for range 2 {
+			clients.Go(func() {
+				if a := b.send(t.Context(), http.MethodGet, "/", "X-Odd", "1"); a.took != time.Second {
+					t.Errorf("one with the fields waits %v", a.took)
+				}
+			})
+		}
+		clients.Wait()
 	})
+}
+
+// A client that wants nothing stored had what it got remembered, of a page that has expired: others
+// then asked the origin each for itself.
+func TestUnwrittenAnswerToNoStoreIsNotRemembered(t *testing.T) {
+	for name, odd := range map[string]handlerFunc{"nothing": unless(nil), "101": says(http.StatusSwitchingProtocols)} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				b := newBudgeted(t, origin.Limits{}, page("max-age=600"))
+				ordinary := b.next
+				b.next = func(w http.ResponseWriter, r *http.Request) error {
+					if r.Header.Get("X-Odd") != "" {
+						return odd(w, r)
+					}
+					time.Sleep(time.Second)
+					return ordinary(w, r)
+				}
+				b.get("/")
+				time.Sleep(605 * time.Second)
+				if got := b.get("/", "X-Odd", "1", "Cache-Control", "no-store").status(); got >= http.StatusBadRequest {
+					t.Errorf("status %d", got)
+				}
+				before := b.calls.Load()
+				var clients sync.WaitGroup
+				for range 20 {
+					clients.Go(func() { b.send(t.Context(), http.MethodGet, "/") })
+				}
+				clients.Wait()
+				if calls := b.calls.Load() - before; calls != 1 {
+					t.Errorf("%d calls for twenty who came together", calls)
+				}
+			})
+		})
+	}
+}
+
+// To a HEAD that is passed on a handler may answer by a header alone. That was counted as not
+// stored for its status.
+func TestHeadOfAHeaderAlone(t *testing.T) {
+	h, l := newLedger(t)
+	r := newTestRequest(nil)
+	r.Method = http.MethodHead
+	w := httptest.NewRecorder()
+	if err := h.ServeHTTP(w, r, unless(func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Cache-Control", "max-age=60")
+		return nil
+	})); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.Header().Get("Cache-Status"); got != "Larder; fwd=uri-miss" {
+		t.Errorf("%q", got)
+	}
+	for _, line := range l.take(h) {
+		if strings.HasPrefix(line, "not stored") {
+			t.Error(line)
+		}
+	}
 }
 
 // It does not end an outage.

@@ -28,10 +28,12 @@ func (p *Policy) reasonForbidden(x *Exchange, s *statement) Reason {
 		// Neither is the representation. Stored as it is, a 206 would be served as the whole (3.3),
 		// a 304 as an empty one.
 		return ReasonPartial
+	case x.RequestNoStore && !p.IgnoreClientDirectives:
+		// Before the status: that a client wants nothing stored says nothing of the next answer,
+		// whatever its own one is.
+		return ReasonRequestNoStore
 	case !statusStorable(x.Status), s.mustUnderstand && !statusUnderstood(x.Status):
 		return ReasonStatus
-	case x.RequestNoStore && !p.IgnoreClientDirectives:
-		return ReasonRequestNoStore
 	case s.forbidsStoring(x.Status):
 		return ReasonNoStore
 	case s.private:
