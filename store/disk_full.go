@@ -22,8 +22,9 @@ import (
 // In a pause nothing is written, evicted, expired, swept or compacted, and no body goes to disk
 // while it arrives. Look-ups and readers go on. What is stored stays in memory, late. What it takes
 // the place of on disk, and what is to be deleted there, waits in the queue, where look-ups see it:
-// else an old response would be back once the new one has left memory. A purge is written at once,
-// as the file may have free pages. One that cannot be written costs the file, as ever.
+// else an old response would be back once the new one has left memory. So the file is given up when
+// more is deleted than may wait. A purge is written at once, as the file may have free pages. One
+// that cannot be written costs the file, as ever.
 //
 // Two failures of a full disk give the file up all the same. A sync that has failed may have lost
 // what was written before, and the next one would succeed without that. And where bbolt could write
@@ -94,6 +95,16 @@ func (dw *diskWriter) pause(err error) {
 // pausedJobs is how many deletions may wait in a pause. They count in memory.
 func (dw *diskWriter) pausedJobs() int {
 	return int(min(max(dw.settings.Load().Memory/8/deletionCost, 1<<10), queueJobs))
+}
+
+// errForgets says that what is deleted while the disk is full can be remembered no more.
+var errForgets = errors.New("the disk is full, and more is to be deleted from it than is remembered")
+
+// forgets has the file given up: what is to be deleted there, and is not remembered, would be found
+// again. The queue is paused, so that it is the file that was found full.
+func (s *Store) forgets() {
+	s.disk.up.Store(false)
+	s.report(&readError{s.disk.times.Load(), errForgets})
 }
 
 // resume tries to write again.

@@ -479,14 +479,78 @@ func TestWhatAFullDiskHasIsReplaced(t *testing.T) {
 	checkAgreement(t, s)
 }
 
-// TestDeletionsOfAFullDiskAreBounded: beyond a share of memory they are not kept.
+// TestMoreIsReplacedThanAFullDiskRemembers: what was deleted past the bound of the queue was
+// forgotten, and 477 of 1,500 responses that had been replaced were served again.
+func TestMoreIsReplacedThanAFullDiskRemembers(t *testing.T) {
+	const pages = 1500
+	settings := Settings{Memory: 2 << 20, Disk: 64 << 20}
+	s, disk, clock, _ := onFullDisk(t, t.TempDir(), settings)
+	url := func(n int) string { return fmt.Sprintf("http://example.com/%d", n) }
+	for n := range pages {
+		s.Put(signedEntry(s, url(n), 1, 200), 0)
+	}
+	must(t, s.Sync())
+	disk.fillUp(t, s)
+	if most := s.diskWriter.pausedJobs(); most >= pages {
+		t.Fatalf("%d deletions may wait", most)
+	}
+	for n := range pages {
+		s.Put(signedEntry(s, url(n), 2, 200), 0)
+	}
+	count := func(version int) (n int) {
+		for i := range pages {
+			if v, _ := found(t, s, url(i)); v == version {
+				n++
+			}
+		}
+		return n
+	}
+	if old, replaced := count(1), count(2); old > 0 || replaced != pages {
+		t.Errorf("%d of before and %d of now are found", old, replaced)
+	}
+	waitFor(t, func() bool { return s.Stats().Disk.State == "failed" })
+	disk.makeRoom(t, s, clock) // what is in memory is written
+	waitFor(t, func() bool { return s.memory.late.Load() == 0 })
+	must(t, s.Sync())
+	s.Apply(Settings{Memory: 1, Disk: settings.Disk})
+	if old, replaced := count(1), count(2); old > 0 || replaced != pages {
+		t.Errorf("when there is room %d of before and %d of now are found", old, replaced)
+	}
+	checkAgreement(t, s)
+}
+
+// TestWhatAFullDiskForgetsIsNotServed is the same where the new ones have left memory.
+func TestWhatAFullDiskForgetsIsNotServed(t *testing.T) {
+	const pages = 1500
+	settings := Settings{Memory: 2 << 20, Disk: 64 << 20}
+	s, disk, _, _ := onFullDisk(t, t.TempDir(), settings)
+	url := func(n int) string { return fmt.Sprintf("http://example.com/%d", n) }
+	for n := range pages {
+		s.Put(signedEntry(s, url(n), 1, 200), 0)
+	}
+	must(t, s.Sync())
+	disk.fillUp(t, s)
+	for n := range pages {
+		s.Put(signedEntry(s, url(n), 2, 200), 0)
+	}
+	s.Apply(Settings{Memory: 1, Disk: settings.Disk})
+	for n := range pages {
+		if version, _ := found(t, s, url(n)); version != 0 {
+			t.Fatalf("%s: version %d, which was replaced", url(n), version)
+		}
+	}
+	waitFor(t, func() bool { return s.Stats().Disk.State == "failed" })
+}
+
+// TestDeletionsOfAFullDiskAreBounded: beyond a share of memory they are not kept, and the file is
+// not read any more.
 func TestDeletionsOfAFullDiskAreBounded(t *testing.T) {
 	s := keptByHand(t, bothTiers)
 	s.diskWriter.failed(&fullError{fullErrors[0]})
 	most := s.diskWriter.pausedJobs()
 	for n := range most + 10 {
-		if kept := s.queue.push(deletion(uint64(n), keyOf(fmt.Sprint(n)), Removed)); kept != (n < most) {
-			t.Fatalf("%d of %d: %v", n, most, kept)
+		if kept := s.queue.push(deletion(uint64(n), keyOf(fmt.Sprint(n)), Removed)); kept != (n < most) || s.disk.up.Load() != kept {
+			t.Fatalf("%d of %d: %v, and the file is read: %v", n, most, kept, s.disk.up.Load())
 		}
 	}
 	if !s.queue.push(deletion(0, keyOf("0"), Removed)) {

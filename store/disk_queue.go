@@ -70,7 +70,9 @@ type queue struct {
 	open  bool   // there is a disk to write to
 	// paused is how many jobs may wait while the disk is full, none of them a jobPut; 0: it is not.
 	paused int
-	wake   chan struct{}
+	// forgets is called, under the lock, when a deletion finds no room in a pause.
+	forgets func()
+	wake    chan struct{}
 	// index finds the items that are queued and in no shard: that were never resident, or are not
 	// any more.
 	index *index
@@ -93,6 +95,9 @@ func (q *queue) push(j *job) bool {
 		return true
 	}
 	if q.paused > 0 && (j.kind == jobPut || len(q.jobs) >= q.paused) {
+		if j.kind != jobPut {
+			q.forgets()
+		}
 		return false
 	}
 	if j.kind == jobPut && q.bytes > 0 && q.bytes+j.cost > queueBytes && !j.ahead && !j.late {

@@ -281,9 +281,12 @@ func (dw *diskWriter) onTick() {
 
 // retry tries to open the file again, or to write to it.
 func (dw *diskWriter) retry() {
-	if dw.disk.full.Load() {
+	switch full := dw.disk.full.Load(); {
+	case full && dw.disk.up.Load():
 		dw.resume()
 		return
+	case full: // it was to be given up, and that was not told
+		dw.detach()
 	}
 	if err := dw.reopen(); err == nil && !dw.trouble.on() {
 		dw.log.Info("disk tier is open", slog.String("file", dw.disk.path), slog.Int64("disk", dw.settings.Load().Disk),

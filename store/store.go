@@ -63,6 +63,7 @@ func New(cfg Config, settings Settings) *Store {
 	if cfg.Path != "" {
 		s.disk = newDisk(cfg)
 		s.disk.onStall = s.report
+		s.queue.forgets = s.forgets
 	}
 	// Both counters begin by the clock, so that what a process does without its file comes after
 	// what is in it.
