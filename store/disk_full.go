@@ -19,12 +19,12 @@ import (
 //	                 │                      │
 //	                 └── a purge is written └── or fails again ─► pause
 //
-// In a pause nothing is written, evicted, expired, swept or compacted, and no body goes to disk
-// while it arrives. Look-ups and readers go on. What is stored stays in memory, late. What it takes
-// the place of on disk, and what is to be deleted there, waits in the queue, where look-ups see it:
+// In a pause nothing is written, evicted, expired or compacted, and no body goes to disk while it
+// arrives. Look-ups and readers go on. What is stored stays in memory, late. What it takes the
+// place of on disk, and what is to be deleted there, waits in the queue, where look-ups see it:
 // else an old response would be back once the new one has left memory. So the file is given up when
-// more is deleted than may wait. A purge is written at once, as the file may have free pages. One
-// that cannot be written costs the file, as ever.
+// more is deleted than may wait. A purge is written at once, as the file may have free pages, and
+// swept as long as it has. One that cannot be written costs the file, as ever.
 //
 // Two failures of a full disk give the file up all the same. A sync that has failed may have lost
 // what was written before, and the next one would succeed without that. And where bbolt could write
@@ -77,6 +77,12 @@ func (dw *diskWriter) pause(err error) {
 	dw.tell(slog.LevelError, "disk tier: the disk is full; nothing is written, and what is there is served",
 		slog.Duration("retry", retryTime), slog.Any("error", err))
 	dw.trouble.full = true
+	// What a transaction has swept that failed is there still.
+	dw.endSweeps()
+	dw.sweepAnew()
+	if dw.disk.full.Load() { // it was a sweep, which goes on in a pause
+		return
+	}
 	// First: who sees that it is full may count on the retry.
 	dw.retryAt = dw.now().Add(retryTime)
 	dw.disk.full.Store(true)
@@ -87,10 +93,11 @@ func (dw *diskWriter) pause(err error) {
 		dw.s.endPut(j)
 	}
 	dw.writing = 0
-	// What a transaction has swept that failed is there still.
-	dw.endSweeps()
-	dw.sweepAnew()
 }
+
+// maySweep tells whether there is a file to sweep. That goes on in a pause until there is no room
+// for it: purges are written then, and would be more and more.
+func (dw *diskWriter) maySweep() bool { return dw.disk != nil && dw.disk.up.Load() && !dw.noRoomToSweep }
 
 // pausedJobs is how many deletions may wait in a pause. They count in memory.
 func (dw *diskWriter) pausedJobs() int {
@@ -109,7 +116,7 @@ func (s *Store) forgets() {
 
 // resume tries to write again.
 func (dw *diskWriter) resume() {
-	dw.retryAt = time.Time{}
+	dw.retryAt, dw.noRoomToSweep = time.Time{}, false
 	dw.expiring, dw.pending = true, true
 	dw.disk.full.Store(false)
 	dw.queue.setOpen(true)

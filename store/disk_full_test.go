@@ -580,3 +580,63 @@ func TestStopOfAFullDisk(t *testing.T) {
 		})
 	}
 }
+
+// TestPurgesOfAFullDiskAreSwept: those that there was room for in a pause stayed in force, and in
+// memory, until there was room for everything.
+func TestPurgesOfAFullDiskAreSwept(t *testing.T) {
+	dir := t.TempDir()
+	urls := fill(t, dir, 200, 1000)
+	s, disk, _, _ := onFullDisk(t, dir, bothTiers)
+	disk.fillUp(t, s)
+	disk.full.Store(false) // the file has free pages
+	for range 100 {
+		if _, err := s.Purge(Selectors{URLs: urls[:1]}, PurgeOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, err := s.Purge(Selectors{Tags: []string{"t"}}, PurgeOptions{})
+	if n != len(urls)-1 || err != nil {
+		t.Errorf("Purge = %d, %v", n, err)
+	}
+	waitFor(t, func() bool { return s.Stats().PurgesPending == 0 })
+	if st := s.Stats(); st.Disk.State != "full" || st.Disk.Entries != 0 || s.purges.bytes() != 0 {
+		t.Errorf("%+v, %d bytes of purges", st.Disk, s.purges.bytes())
+	}
+	if n := hits(t, killed(t, dir), urls); n != 0 {
+		t.Errorf("%d purged are found after a crash", n)
+	}
+}
+
+// TestFullDiskHasNoRoomToSweep: that is tried again with everything else, and not later for it.
+func TestFullDiskHasNoRoomToSweep(t *testing.T) {
+	dir := t.TempDir()
+	urls := fill(t, dir, 100, 1000)
+	s, disk, clock, _ := onFullDisk(t, dir, diskTier)
+	disk.fillUp(t, s)
+	var writes atomic.Int64
+	interceptWrites(t, s, func(write writeAt) writeAt {
+		return func(p []byte, off int64) (int, error) {
+			if off < 2*int64(os.Getpagesize()) && writes.Add(1) == 1 { // the purge itself is written
+				defer disk.full.Store(true)
+			}
+			return write(p, off)
+		}
+	})
+	disk.full.Store(false)
+	clock.advance(retryTime / 2)
+	n, err := s.Purge(Selectors{Tags: []string{"t"}}, PurgeOptions{})
+	if n != len(urls) || err != nil {
+		t.Fatalf("Purge = %d, %v", n, err)
+	}
+	waitFor(t, func() bool { return s.Stats().Errors[DiskTier] == 2 })
+	if st, n := s.Stats(), hits(t, s, urls); st.Disk.State != "full" || n != 0 {
+		t.Errorf("%+v: %d purged are found", st.Disk, n)
+	}
+	disk.full.Store(false)
+	if err := s.Sync(); !errors.Is(err, errPaused) || s.Stats().PurgesPending != 1 {
+		t.Errorf("Sync: %v, and %d purges are pending", err, s.Stats().PurgesPending)
+	}
+	clock.advance(retryTime / 2)
+	waitFor(t, func() bool { st := s.Stats(); return st.Disk.State == "open" && st.PurgesPending == 0 })
+	checkAgreement(t, s)
+}

@@ -243,7 +243,7 @@ func (sw *sweep) next(m *memory, rec *purgeRecord) (items []*item) {
 // more: what comes to the disk later passes the disk writer, which judges it by the record in
 // memory.
 func (dw *diskWriter) sweepDisk(limit int) (int, bool, error) {
-	if len(dw.sweeps.disk) == 0 || !dw.diskUp() {
+	if len(dw.sweeps.disk) == 0 || !dw.maySweep() {
 		return 0, false, nil
 	}
 	left, through := limit, 0
@@ -252,6 +252,7 @@ func (dw *diskWriter) sweepDisk(limit int) (int, bool, error) {
 		return err
 	})
 	if err != nil {
+		dw.noRoomToSweep = isFull(err)
 		return 0, false, fmt.Errorf("sweep: %w", err)
 	}
 	for _, rec := range dw.sweeps.disk[:through] {

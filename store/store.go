@@ -271,7 +271,7 @@ func (s *Store) attach() error {
 	s.position.opened(o.position)
 	s.memory.forgetDisk(!o.known)
 	s.diskWriter.attached, s.diskWriter.expiring, s.diskWriter.pending, s.diskWriter.writing = true, true, true, 0
-	s.diskWriter.dropping, s.diskWriter.removed, s.diskWriter.discard = false, false, false
+	s.diskWriter.dropping, s.diskWriter.removed, s.diskWriter.discard, s.diskWriter.noRoomToSweep = false, false, false, false
 	s.queue.setOpen(true)
 	s.bodyWriters.setAccepting(true)
 	return nil
