@@ -254,7 +254,11 @@ func (m *memory) leftDisk(key Key, id uint64) {
 
 // writeJobs writes one batch from the front of the queue.
 func (dw *diskWriter) writeJobs() error {
-	jobs := dw.queue.head(batchJobs)
+	most := batchJobs
+	if n := dw.deletionsFirst(); n > 0 {
+		most = min(most, n)
+	}
+	jobs := dw.queue.head(most)
 	if len(jobs) == 0 {
 		return nil
 	}

@@ -87,6 +87,7 @@ func (dw *diskWriter) pause(err error) {
 	dw.retryAt = dw.now().Add(retryTime)
 	dw.disk.full.Store(true)
 	dw.endCompaction(err)
+	dw.late.shard = shardCount
 	dw.bodyWriters.setAccepting(false)
 	for _, j := range dw.queue.pause(dw.pausedJobs()) {
 		j.refused = true
@@ -118,9 +119,38 @@ func (s *Store) forgets() {
 func (dw *diskWriter) resume() {
 	dw.retryAt, dw.noRoomToSweep = time.Time{}, false
 	dw.expiring, dw.pending = true, true
+	_, dw.first.jobs = dw.queue.position()
+	dw.first.purge = dw.purges.last.Load()
 	dw.disk.full.Store(false)
 	dw.queue.setOpen(true)
 	dw.bodyWriters.resume()
+}
+
+// roomFirst is what gives room on a disk that was full, and is done before anything is written that
+// takes some. In one transaction with that it would be rolled back, each time that writing is tried
+// again.
+type roomFirst struct {
+	jobs  uint64 // deletions that waited, up to this position of the queue
+	purge uint64 // purges up to this generation are to be swept
+}
+
+// deletionsFirst is how many deletions at the front of the queue are done before all else.
+func (dw *diskWriter) deletionsFirst() int {
+	taken, _ := dw.queue.position()
+	return int(max(dw.first.jobs, taken) - taken)
+}
+
+// givesRoom tells whether something is still to be done that gives room.
+func (dw *diskWriter) givesRoom() bool {
+	if dw.first == (roomFirst{}) {
+		return false
+	}
+	early := func(rec *purgeRecord) bool { return rec.gen <= dw.first.purge }
+	if dw.deletionsFirst() > 0 || slices.ContainsFunc(dw.sweeps.memory, early) || slices.ContainsFunc(dw.sweeps.disk, early) {
+		return true
+	}
+	dw.first = roomFirst{}
+	return false
 }
 
 // compactUnlessFull is compactAsked where the file is written to.

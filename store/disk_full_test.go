@@ -640,3 +640,47 @@ func TestFullDiskHasNoRoomToSweep(t *testing.T) {
 	waitFor(t, func() bool { st := s.Stats(); return st.Disk.State == "open" && st.PurgesPending == 0 })
 	checkAgreement(t, s)
 }
+
+// TestFullDiskDeletesFirst: what waits to be deleted, and would give room, was in one transaction
+// with what there was no room for, and was rolled back with that on each retry.
+func TestFullDiskDeletesFirst(t *testing.T) {
+	dir := t.TempDir()
+	s, disk, clock, _ := onFullDisk(t, dir, bothTiers)
+	old, given := putPages(t, s, 40), 20
+	remove := func(url string) {
+		r := s.Lookup(keyOf(url), matchAny)
+		s.Remove(r.Entry)
+		r.Release()
+	}
+	for n := range given { // leaves free pages
+		s.Put(signedEntry(s, fmt.Sprintf("http://example.com/given/%d", n), 1, 20_000), 0)
+	}
+	must(t, s.Sync())
+	for n := range given {
+		remove(fmt.Sprintf("http://example.com/given/%d", n))
+	}
+	must(t, s.Sync())
+	end := s.disk.size.Load()
+	interceptWrites(t, s, func(write writeAt) writeAt {
+		return func(p []byte, off int64) (int, error) {
+			if off+int64(len(p)) > end {
+				return 0, disk.error("write")
+			}
+			return write(p, off)
+		}
+	})
+	for n := range 100 {
+		s.Put(signedEntry(s, fmt.Sprintf("http://example.com/new/%d", n), 1, 30_000), 0)
+	}
+	if err := s.Sync(); !errors.Is(err, fullErrors[0]) {
+		t.Fatalf("Sync: %v", err)
+	}
+	for _, url := range old {
+		remove(url)
+	}
+	clock.advance(retryTime)
+	waitFor(t, func() bool { return s.Stats().Errors[DiskTier] >= 2 })
+	if n := hits(t, killed(t, dir), old); n != 0 {
+		t.Errorf("%d of %d that were removed are on disk", n, len(old))
+	}
+}

@@ -139,7 +139,7 @@ func (s *shard) lateLen() int {
 // lateTick begins a walk through what is late, where one is due.
 func (dw *diskWriter) lateTick() {
 	w := &dw.late
-	if w.rest--; w.through() && w.rest <= 0 && dw.diskUp() && dw.memory.late.Load() > 0 {
+	if w.rest--; w.through() && w.rest <= 0 && dw.diskUp() && dw.memory.late.Load() > 0 && !dw.givesRoom() {
 		w.begin(dw.memory)
 	}
 }

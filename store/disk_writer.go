@@ -85,7 +85,8 @@ type diskWriter struct {
 	turn                int           // which kind of work is next,
 	pacedTurn           int           // and which of what is paced
 	sweeps              sweeps
-	noRoomToSweep       bool      // for the changes of a sweep, until the disk is tried again
+	first               roomFirst
+	noRoomToSweep       bool // for the changes of a sweep, until the disk is tried again
 	labels              *[]string // that the file has, as they were last written
 	expiry              int       // the shard of the memory tier whose turn it is
 	late                lateWalk
@@ -227,6 +228,9 @@ func (dw *diskWriter) diskUp() bool { return dw.disk != nil && dw.disk.writable(
 func (dw *diskWriter) writeTurn() (bool, error) {
 	if !dw.diskUp() {
 		return false, nil
+	}
+	if dw.deletionsFirst() > 0 {
+		return true, dw.writeJobs()
 	}
 	more := dw.queueLate()
 	if did, err := dw.evictStep(); did || err != nil {
