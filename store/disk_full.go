@@ -183,6 +183,9 @@ func (q *queue) pause(most int) (puts []*job) {
 	for _, j := range jobs {
 		if j.kind == jobPut {
 			puts = append(puts, j)
+			if j.renews && !j.late && !j.item.is(isResident) {
+				continue // the record that it renews has the body, which nothing else has
+			}
 			j = j.supersession()
 		}
 		if !q.repeats(j) {

@@ -684,3 +684,28 @@ func TestFullDiskDeletesFirst(t *testing.T) {
 		t.Errorf("%d of %d that were removed are on disk", n, len(old))
 	}
 }
+
+// TestRenewalOnAFullDisk: one that was queued when the disk was found to be full had the large body
+// deleted that it has in common with what it renews.
+func TestRenewalOnAFullDisk(t *testing.T) {
+	const url = "http://example.com/"
+	dir := t.TempDir()
+	s, disk, clock, _ := onFullDisk(t, dir, Settings{Memory: 1 << 20, Disk: 64 << 20})
+	s.Put(signedEntry(s, url, 1, 2<<20), 0)
+	must(t, s.Sync())
+	disk.full.Store(true)
+	if !renew(t, s, url, "1") {
+		t.Fatal("not stored")
+	}
+	disk.fillUp(t, s)
+	wantRenewed(t, s, url, 1, "")
+	disk.makeRoom(t, s, clock)
+	must(t, s.Sync())
+	wantRenewed(t, s, url, 1, "")
+	if !renew(t, s, url, "2") {
+		t.Error("not stored when there is room")
+	}
+	must(t, s.Sync())
+	wantRenewed(t, killed(t, dir), url, 1, "2")
+	checkAgreement(t, s)
+}
