@@ -476,16 +476,16 @@ func (dw *diskWriter) recovered() {
 	}
 }
 
-// flush writes everything that is queued now, and not what comes meanwhile: that may never end.
+// flush writes everything that is queued now, and not what comes meanwhile: that may never end. It
+// fails while the disk is full and was not tried again.
 func (dw *diskWriter) flush() error {
 	if dw.disk == nil {
 		return nil
 	}
-	taken, end := dw.queue.position()
 	if dw.disk.full.Load() {
 		return errPaused
 	}
-	for ; taken < end; taken, _ = dw.queue.position() {
+	for taken, end := dw.queue.position(); taken < end; taken, _ = dw.queue.position() {
 		dw.commitWaiting()
 		made, err := dw.evictStep()
 		if err == nil && !made { // there is room

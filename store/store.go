@@ -176,7 +176,8 @@ func (s *Store) Close() error {
 }
 
 // Sync waits until everything put before is on disk, or known not to get there. It returns the
-// error that kept it from there.
+// error that kept it from there. From a disk that is full that is one at once, until it is tried
+// again.
 func (s *Store) Sync() error {
 	if !s.isOpen() {
 		return ErrClosed
