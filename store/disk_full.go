@@ -230,5 +230,6 @@ func (p *pins) keep(id uint64) {
 	if held := p.held[id]; held != nil {
 		p.heldBytes -= held.bytes
 		held.bytes = 0
+		p.countRead(id, held.read)
 	}
 }

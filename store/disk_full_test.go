@@ -441,8 +441,8 @@ func TestWhatAFullDiskHasIsReplaced(t *testing.T) {
 	s.disk.pins.pin(r.Entry.ID, 50_000)        // it is read from disk
 	s.Put(signedEntry(s, url(0), 2, 5_000), 0) // queued when the disk is found to be full
 	disk.fillUp(t, s)
-	if held := s.Stats().DiskHeld; held != 0 {
-		t.Errorf("%d bytes count as deleted, and none is", held)
+	if held, used := s.disk.pins.inUse(); held != 0 || used != 50_000 {
+		t.Errorf("%d bytes count as deleted, and %d as read; none is deleted, and 50,000 are read", held, used)
 	}
 	s.disk.pins.unpin(r.Entry.ID)
 	r.Release()

@@ -29,6 +29,7 @@ type pins struct {
 // leftover is what has been deleted while it was pinned.
 type leftover struct {
 	bytes  int64     // of the file
+	read   int64     // its length, where it was counted as stored
 	taken  int64     // bytes of it that were, since it was last looked at
 	joined bool      // a client has come since then
 	due    time.Time // when more has to be taken; zero: it was not looked at yet
@@ -127,6 +128,7 @@ func (p *pins) delete(id uint64, bytes int64) bool {
 			held.bytes = bytes
 			p.heldBytes += bytes
 			if bytes > 0 {
+				held.read = p.read[id]
 				p.countRead(id, 0)
 			}
 		}
