@@ -98,7 +98,9 @@ func (dw *diskWriter) pause(err error) {
 
 // maySweep tells whether there is a file to sweep. That goes on in a pause until there is no room
 // for it: purges are written then, and would be more and more.
-func (dw *diskWriter) maySweep() bool { return dw.disk != nil && dw.disk.up.Load() && !dw.noRoomToSweep }
+func (dw *diskWriter) maySweep() bool {
+	return dw.disk != nil && dw.disk.up.Load() && !dw.noRoomToSweep
+}
 
 // pausedJobs is how many deletions may wait in a pause. They count in memory.
 func (dw *diskWriter) pausedJobs() int {
@@ -201,10 +203,14 @@ func (j *job) supersession() *job {
 	return &job{kind: jobSupersede, id: j.below, below: j.below, key: j.key, variant: j.variant, cost: deletionCost, at: j.at}
 }
 
+// repeatsSought is how many of a key's latest jobs are looked at for one that does the same.
+const repeatsSought = 256
+
 // repeats tells whether a deletion waits that does the same, as nothing comes to disk between the
 // two: in a pause a page may be refreshed any number of times.
 func (q *queue) repeats(j *job) bool {
-	return slices.ContainsFunc(q.jobsOf(keyPrefix(j.key)), func(o *job) bool {
+	jobs := q.jobsOf(keyPrefix(j.key))
+	return slices.ContainsFunc(jobs[max(0, len(jobs)-repeatsSought):], func(o *job) bool {
 		switch {
 		case o.kind != j.kind || o.key != j.key:
 			return false

@@ -709,3 +709,41 @@ func TestRenewalOnAFullDisk(t *testing.T) {
 	wantRenewed(t, killed(t, dir), url, 1, "2")
 	checkAgreement(t, s)
 }
+
+// TestVariantsOnAFullDisk: each new variant of one URL had a deletion wait, and so had each that
+// went for it. They filled the queue with what was never on disk.
+func TestVariantsOnAFullDisk(t *testing.T) {
+	const limit, there = 4, 2
+	s, disk, clock, _ := onFullDisk(t, t.TempDir(), bothTiers)
+	w := variantWorld{t, s, limit}
+	for n := range there {
+		w.put(fmt.Sprint("there ", n))
+	}
+	disk.fillUp(t, s)
+	for n := range 500 {
+		value := fmt.Sprint(n)
+		if w.finds(value) {
+			t.Fatalf("%s is there", value)
+		}
+		e := testEntry(s, variantURL, []byte(value))
+		e.Variant = Variant{Names: []string{"Accept-Language"}, Values: []string{value}}
+		if r := s.Put(e, limit); r != Stored || !w.finds(value) {
+			t.Fatalf("put %s: %v", value, r)
+		}
+	}
+	if n, _, _ := s.queue.state(); n > there+1 { // with that of the one by which it was noticed
+		t.Errorf("%d deletions wait, of %d variants that were on disk", n, there)
+	}
+	for n := range there {
+		if value := fmt.Sprint("there ", n); w.finds(value) {
+			t.Errorf("%s is found", value)
+		}
+	}
+	disk.makeRoom(t, s, clock)
+	waitFor(t, func() bool { return s.memory.late.Load() == 0 })
+	must(t, s.Sync())
+	if n := s.Stats().Disk.Entries; n != limit+1 {
+		t.Errorf("%d entries are on disk", n)
+	}
+	checkAgreement(t, s)
+}

@@ -86,7 +86,7 @@ type diskWriter struct {
 	pacedTurn           int           // and which of what is paced
 	sweeps              sweeps
 	first               roomFirst
-	noRoomToSweep       bool // for the changes of a sweep, until the disk is tried again
+	noRoomToSweep       bool      // for the changes of a sweep, until the disk is tried again
 	labels              *[]string // that the file has, as they were last written
 	expiry              int       // the shard of the memory tier whose turn it is
 	late                lateWalk

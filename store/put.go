@@ -76,15 +76,17 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 	return Stored
 }
 
-// place puts an item in place of what e replaces. first says that nothing was stored of the key.
+// place puts an item in place of what e replaces. first says that nothing was stored of its
+// variant.
 func (s *Store) place(sh *shard, it *item, e *Entry, resident bool, maxVariants int) (first bool) {
 	it.id = e.ID
 	it.variants = uint8(min(maxVariants, math.MaxUint8))
-	first = sh.count(&e.Key) == 0 && sh.isAbsent(&e.Key)
+	alone := sh.count(&e.Key) == 0 && sh.isAbsent(&e.Key)
+	first = alone || sh.complete(&e.Key) && !sh.hasVariant(e)
 	*sh.stamp(e.Key)++
 	it.setCredit(s.replace(sh, e, maxVariants))
 	if resident {
-		if sh.insert(it); first {
+		if sh.insert(it); alone {
 			it.set(isComplete)
 		}
 	} else {
@@ -308,12 +310,25 @@ func (s *Store) dropVariant(sh *shard, key *Key, limit int) {
 		return true
 	})
 	it := items[variantToGo(uses, limit)]
-	id := it.id
+	id, complete, here := it.id, sh.complete(key), !it.is(isQueued|isOnDisk)
 	it.set(isDead)
 	s.memory.discard(sh, it, Variants)
-	if s.disk != nil {
+	switch {
+	case here: // and nowhere else, so that there are no others than before
+		sh.setComplete(key, complete)
+	case s.disk != nil:
 		s.queue.push(deletion(id, *key, Variants))
 	}
+}
+
+// hasVariant tells whether a variant equal to that of e is resident.
+func (s *shard) hasVariant(e *Entry) (has bool) {
+	s.variants(&e.Key, func(it *item) bool {
+		v := s.m.record(it).variant()
+		has = v.Equal(&e.Variant)
+		return !has
+	})
+	return has
 }
 
 // newPut is a job to write an entry, nil where there is no disk tier. It has the body compressed
