@@ -1,6 +1,7 @@
 package store
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -39,6 +40,64 @@ func TestPaceSweepsInTime(t *testing.T) {
 		}
 		if took := now.Sub(began); took < tt.least || took > tt.most {
 			t.Errorf("steps of %v: swept after %v, want %v to %v", tt.step, took, tt.least, tt.most)
+		}
+	}
+}
+
+// TestPaceGivesWayWhileRequestsWait plays a sweep of 100,000 entries while requests wait for the
+// core: its commits are so few that these hardly meet one, and it ends all the same.
+func TestPaceGivesWayWhileRequestsWait(t *testing.T) {
+	p := pace{rate: busyRate}
+	began := time.Unix(1_000_000, 0)
+	now, steps := began, 0
+	for left := 100_000; left > 0; steps++ {
+		n := p.step(now)
+		if n != busyStep {
+			t.Fatalf("a step of %d entries, want %d", n, busyStep)
+		}
+		n = min(n, left)
+		left -= n
+		p.rate = busyRate
+		p.done(n)
+		now = p.due
+	}
+	took := now.Sub(began)
+	if steps > int(took.Seconds())+1 || took > (busyTime+1)*time.Second {
+		t.Errorf("%d commits in %v, want one a second at most, and no more than %d s", steps, took, busyTime)
+	}
+	if p.step(now); p.perSecond() != paceRate {
+		t.Error("what follows keeps the pace of a step before")
+	}
+}
+
+// TestSweepRate is how fast is swept: at the full pace but where requests wait for the core, and
+// then too where there is much to sweep, or many purges wait, or the room on disk is needed.
+func TestSweepRate(t *testing.T) {
+	const mib = 1 << 20
+	for _, tt := range []struct {
+		name        string
+		othersWait  bool
+		purges      int
+		rows        int // of each
+		used        int64
+		least, most int
+	}{
+		{"nobody waits", false, 1, 100_000, mib, paceRate, paceRate},
+		{"requests wait", true, 1, 100_000, mib, busyRate, busyRate},
+		{"much to sweep", true, 2, 200_000, mib, 400_000 / busyTime, paceRate - 1},
+		{"very much to sweep", true, 1, 10_000_000, mib, paceRate, paceRate},
+		{"a purge of before a restart", true, 1, 0, mib, paceRate, paceRate},
+		{"many purges", true, busyPurges + 1, 1, mib, paceRate, paceRate},
+		{"a full disk", true, 1, 100_000, 63 * mib, paceRate, paceRate},
+	} {
+		dw := &diskWriter{disk: newDisk(Config{Path: t.TempDir()}), settings: new(atomic.Pointer[Settings])}
+		dw.settings.Store(&Settings{Disk: 64 * mib})
+		dw.disk.pages.Store(tt.used)
+		for range tt.purges {
+			dw.sweeps.disk = append(dw.sweeps.disk, &purgeRecord{rows: tt.rows})
+		}
+		if rate := dw.sweepRate(tt.othersWait); rate < tt.least || rate > tt.most {
+			t.Errorf("%s: %d entries a second, want %d to %d", tt.name, rate, tt.least, tt.most)
 		}
 	}
 }

@@ -246,9 +246,10 @@ func (dw *diskWriter) sweepDisk(limit int) (int, bool, error) {
 	if len(dw.sweeps.disk) == 0 || !dw.maySweep() {
 		return 0, false, nil
 	}
-	left, through := limit, 0
+	left, through, othersWait := limit, 0, false
 	err := dw.transact(func(b *batch) (err error) {
 		through, err = b.sweepPurges(dw.sweeps.disk, &left)
+		othersWait = b.othersWait()
 		return err
 	})
 	if err != nil {
@@ -266,6 +267,7 @@ func (dw *diskWriter) sweepDisk(limit int) (int, bool, error) {
 		dw.endOfSweep(rec)
 	}
 	dw.sweeps.disk = dw.sweeps.disk[through:]
+	dw.pace.rate = dw.sweepRate(othersWait)
 	return limit - left, true, nil
 }
 
