@@ -55,7 +55,7 @@ func (w *fetchWriter) Header() http.Header {
 
 // statusUnwritten stands for the status of an answer of which the handlers have written nothing, as
 // a proxy does where a 101 comes that was not asked for. net/http makes an empty 200 of that, and
-// its client gets that here. But nobody has said that the resource is empty, so it is judged as
+// its client gets that here. But no origin has said that the resource is empty, so it is judged as
 // what is not final: it is for its client alone, and says nothing of the origin.
 const statusUnwritten = http.StatusContinue
 

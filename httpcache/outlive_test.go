@@ -134,7 +134,7 @@ func TestClientOfAnUnsafeRequestLeaves(t *testing.T) {
 }
 
 // Handlers that do not look at their request's context go on when it has ended, and may have done
-// its work. Where they write nothing nobody can tell, and nothing is invalidated. What they write
+// its work. Where they write nothing none can tell, and nothing is invalidated. What they write
 // is their answer.
 func TestHandlersThatGoOnWithoutTheirClient(t *testing.T) {
 	for _, tc := range []struct{ status, stored int }{{0, 2}, {http.StatusNoContent, 0}} {

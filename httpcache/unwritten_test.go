@@ -118,7 +118,7 @@ func TestUnwrittenAnswerLeavesThePage(t *testing.T) {
 
 // Those who wait for a fetch of which nothing is written ask for themselves, and those who come
 // later do not wait.
-func TestNobodyWaitsForUnwrittenAnswers(t *testing.T) {
+func TestNoneWaitsForUnwrittenAnswers(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		const n = 5
 		b := newBudgeted(t, origin.Limits{}, func(http.ResponseWriter, *http.Request) error {
@@ -151,6 +151,20 @@ func TestNobodyWaitsForUnwrittenAnswers(t *testing.T) {
 	})
 }
 
+// wantOneCall has clients come together, who are to wait for one fetch.
+func wantOneCall(t *testing.T, b *budgeted, clients int) {
+	t.Helper()
+	before := b.calls.Load()
+	var all sync.WaitGroup
+	for range clients {
+		all.Go(func() { b.send(t.Context(), http.MethodGet, "/") })
+	}
+	all.Wait()
+	if calls := b.calls.Load() - before; calls != 1 {
+		t.Errorf("%d calls for %d who came together", calls, clients)
+	}
+}
+
 // A field of one client's may be why nothing was written: others go on to wait for one fetch.
 func TestUnwrittenAnswerIsRememberedOfItsFields(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
@@ -162,16 +176,9 @@ func TestUnwrittenAnswerIsRememberedOfItsFields(t *testing.T) {
 		b.get("/", "X-Odd", "1", "Cache-Control", "no-cache")
 		b.h.purgeAll(t)
 		b.get("/", "X-Odd", "1")
-		before := b.calls.Load()
-		var clients sync.WaitGroup
-		for range 5 {
-			clients.Go(func() { b.send(t.Context(), http.MethodGet, "/") })
-		}
-		clients.Wait()
-		if calls := b.calls.Load() - before; calls != 1 {
-			t.Errorf("%d calls for five who came together", calls)
-		}
+		wantOneCall(t, b, 5)
 		b.h.purgeAll(t)
+		var clients sync.WaitGroup
 		for range 2 {
 			clients.Go(func() {
 				if a := b.send(t.Context(), http.MethodGet, "/", "X-Odd", "1"); a.took != time.Second {
@@ -203,15 +210,7 @@ func TestUnwrittenAnswerToNoStoreIsNotRemembered(t *testing.T) {
 				if got := b.get("/", "X-Odd", "1", "Cache-Control", "no-store").status(); got >= http.StatusBadRequest {
 					t.Errorf("status %d", got)
 				}
-				before := b.calls.Load()
-				var clients sync.WaitGroup
-				for range 20 {
-					clients.Go(func() { b.send(t.Context(), http.MethodGet, "/") })
-				}
-				clients.Wait()
-				if calls := b.calls.Load() - before; calls != 1 {
-					t.Errorf("%d calls for twenty who came together", calls)
-				}
+				wantOneCall(t, b, 20)
 			})
 		})
 	}

@@ -586,7 +586,7 @@ func TestProbesWithoutAResultLetOthersFirst(t *testing.T) {
 				break
 			}
 			if time.Since(begun) > time.Hour {
-				t.Fatal("in an hour nobody else may probe")
+				t.Fatal("in an hour no other may probe")
 			}
 		}
 		if took := time.Since(begun); took > 2*DefaultBackoffMax+time.Second {

@@ -164,12 +164,13 @@ func (dw *diskWriter) wantCompaction() {
 	dw.compactDue = !dw.pending || dw.compactWaits > patientTicks
 }
 
-// muchFree tells whether more than half of a file is free, and enough by the budget to be worth it.
-func muchFree(budget, size, used int64) bool { return size-used > max(size/2, budget/8) }
-
 // compactAsked begins a compaction that is asked for, or has who asks wait for the one that is
-// under way.
+// under way. On a full disk there is none.
 func (dw *diskWriter) compactAsked(reply chan compactReply) {
+	if dw.disk.full.Load() {
+		reply <- compactReply{err: fmt.Errorf("compact %s: %w", dw.disk.path, errPaused)}
+		return
+	}
 	if dw.compacting != nil {
 		dw.compacting.replies = append(dw.compacting.replies, reply)
 		return

@@ -2,7 +2,6 @@ package store
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"slices"
@@ -48,9 +47,9 @@ func isFull(err error) bool {
 	return full
 }
 
-// lacksRoom tells whether the system had no room for a write, or for a file to begin one. A sync is
+// isNoRoom tells whether the system had no room for a write, or for a file to begin one. A sync is
 // another matter.
-func lacksRoom(err error) bool {
+func isNoRoom(err error) bool {
 	e, ok := errors.AsType[*fs.PathError](err)
 	return ok && (e.Op == "write" || e.Op == "open") &&
 		slices.ContainsFunc(fullErrors[:], func(full error) bool { return errors.Is(e.Err, full) })
@@ -59,7 +58,7 @@ func lacksRoom(err error) bool {
 // ifFull makes a fullError of the error of a transaction for which there was no room, unless the
 // file has it all the same.
 func (u *use) ifFull(err error, transaction int) error {
-	if _, wedged := errors.AsType[*wedgedError](err); wedged || !lacksRoom(err) {
+	if _, wedged := errors.AsType[*wedgedError](err); wedged || !isNoRoom(err) {
 		return err
 	}
 	meta, ok := boltcheck.ReadMeta(u.file)
@@ -153,15 +152,6 @@ func (dw *diskWriter) givesRoom() bool {
 	}
 	dw.first = roomFirst{}
 	return false
-}
-
-// compactUnlessFull is compactAsked where the file is written to.
-func (dw *diskWriter) compactUnlessFull(reply chan compactReply) {
-	if dw.disk.full.Load() {
-		reply <- compactReply{err: fmt.Errorf("compact %s: %w", dw.disk.path, errPaused)}
-		return
-	}
-	dw.compactAsked(reply)
 }
 
 // takeBack gives back the slots of a transaction that has failed for want of room, and has what it

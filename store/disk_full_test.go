@@ -479,13 +479,15 @@ func TestWhatAFullDiskHasIsReplaced(t *testing.T) {
 	checkAgreement(t, s)
 }
 
-// TestMoreIsReplacedThanAFullDiskRemembers: what was deleted past the bound of the queue was
-// forgotten, and 477 of 1,500 responses that had been replaced were served again.
-func TestMoreIsReplacedThanAFullDiskRemembers(t *testing.T) {
-	const pages = 1500
-	settings := Settings{Memory: 2 << 20, Disk: 64 << 20}
-	s, disk, clock, _ := onFullDisk(t, t.TempDir(), settings)
-	url := func(n int) string { return fmt.Sprintf("http://example.com/%d", n) }
+// manyReplaced are those of a store of replacedOnFullDisk.
+var manyReplaced = Settings{Memory: 2 << 20, Disk: 64 << 20}
+
+// replacedOnFullDisk stores pages, and replaces all of them when the disk is full: more than a
+// store with so little memory remembers to delete.
+func replacedOnFullDisk(t *testing.T, pages int) (s *Store, disk *fullDisk, clock *testClock, url func(n int) string) {
+	t.Helper()
+	s, disk, clock, _ = onFullDisk(t, t.TempDir(), manyReplaced)
+	url = func(n int) string { return fmt.Sprintf("http://example.com/%d", n) }
 	for n := range pages {
 		s.Put(signedEntry(s, url(n), 1, 200), 0)
 	}
@@ -497,6 +499,14 @@ func TestMoreIsReplacedThanAFullDiskRemembers(t *testing.T) {
 	for n := range pages {
 		s.Put(signedEntry(s, url(n), 2, 200), 0)
 	}
+	return s, disk, clock, url
+}
+
+// TestMoreIsReplacedThanAFullDiskRemembers: what was deleted past the bound of the queue was
+// forgotten, and 477 of 1,500 responses that had been replaced were served again.
+func TestMoreIsReplacedThanAFullDiskRemembers(t *testing.T) {
+	const pages = 1500
+	s, disk, clock, url := replacedOnFullDisk(t, pages)
 	count := func(version int) (n int) {
 		for i := range pages {
 			if v, _ := found(t, s, url(i)); v == version {
@@ -512,7 +522,7 @@ func TestMoreIsReplacedThanAFullDiskRemembers(t *testing.T) {
 	disk.makeRoom(t, s, clock) // what is in memory is written
 	waitFor(t, func() bool { return s.memory.late.Load() == 0 })
 	must(t, s.Sync())
-	s.Apply(Settings{Memory: 1, Disk: settings.Disk})
+	s.Apply(Settings{Memory: 1, Disk: manyReplaced.Disk})
 	if old, replaced := count(1), count(2); old > 0 || replaced != pages {
 		t.Errorf("when there is room %d of before and %d of now are found", old, replaced)
 	}
@@ -522,18 +532,8 @@ func TestMoreIsReplacedThanAFullDiskRemembers(t *testing.T) {
 // TestWhatAFullDiskForgetsIsNotServed is the same where the new ones have left memory.
 func TestWhatAFullDiskForgetsIsNotServed(t *testing.T) {
 	const pages = 1500
-	settings := Settings{Memory: 2 << 20, Disk: 64 << 20}
-	s, disk, _, _ := onFullDisk(t, t.TempDir(), settings)
-	url := func(n int) string { return fmt.Sprintf("http://example.com/%d", n) }
-	for n := range pages {
-		s.Put(signedEntry(s, url(n), 1, 200), 0)
-	}
-	must(t, s.Sync())
-	disk.fillUp(t, s)
-	for n := range pages {
-		s.Put(signedEntry(s, url(n), 2, 200), 0)
-	}
-	s.Apply(Settings{Memory: 1, Disk: settings.Disk})
+	s, _, _, url := replacedOnFullDisk(t, pages)
+	s.Apply(Settings{Memory: 1, Disk: manyReplaced.Disk})
 	for n := range pages {
 		if version, _ := found(t, s, url(n)); version != 0 {
 			t.Fatalf("%s: version %d, which was replaced", url(n), version)

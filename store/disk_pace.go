@@ -67,7 +67,7 @@ func (p *pace) idle() { *p = pace{} }
 // rest is how long until the next step; false when there was nothing to do.
 func (p *pace) rest() (time.Duration, bool) { return time.Until(p.due), !p.last.IsZero() }
 
-// othersWait tells whether others have wanted the core while the batch worked. Where nobody does,
+// othersWait tells whether others have wanted the core while the batch worked. Where none do,
 // its yields take far less than a sixteenth of the time.
 func (b *batch) othersWait() bool { return b.away > time.Since(b.began)/16 }
 

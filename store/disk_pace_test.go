@@ -82,7 +82,7 @@ func TestSweepRate(t *testing.T) {
 		used        int64
 		least, most int
 	}{
-		{"nobody waits", false, 1, 100_000, mib, paceRate, paceRate},
+		{"no request waits", false, 1, 100_000, mib, paceRate, paceRate},
 		{"requests wait", true, 1, 100_000, mib, busyRate, busyRate},
 		{"much to sweep", true, 2, 200_000, mib, 400_000 / busyTime, paceRate - 1},
 		{"very much to sweep", true, 1, 10_000_000, mib, paceRate, paceRate},

@@ -195,7 +195,7 @@ func (d *disk) writeSlots(writes []slotWrite) error {
 		return errDetached
 	}
 	err := d.use.writeSlots(writes)
-	if lacksRoom(err) {
+	if isNoRoom(err) {
 		return &fullError{err}
 	}
 	return err

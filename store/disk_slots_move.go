@@ -63,6 +63,9 @@ func (dw *diskWriter) movesDue() bool {
 	return worth && file.IsKnown() && !dw.now().Before(dw.moveAfter)
 }
 
+// muchFree tells whether more than half of a file is free, and enough by the budget to be worth it.
+func muchFree(budget, size, used int64) bool { return size-used > max(size/2, budget/8) }
+
 // movable is a row whose chunk is to be moved.
 type movable struct {
 	id     uint64

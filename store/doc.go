@@ -52,6 +52,7 @@
 //	disk_writer.go      the one goroutine that writes: what it does when
 //	disk_queue.go       what waits for it; disk_late.go: what there was no room for at the time
 //	disk_full.go        a disk that is full is read, and not written to
+//	disk_trouble.go     what goes wrong is said once
 //	disk_place.go       whether there is room for an entry
 //	disk_batch.go       one transaction of it; disk_chunks.go: bodies
 //	disk_evict.go       evicting, expiring, recency (disk_accesses.go: what look-ups have used)
