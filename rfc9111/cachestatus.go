@@ -67,8 +67,16 @@ func isList(lines []string) bool {
 // String renders the member: the name, hit or fwd, then fwd-status, ttl, stored, collapsed, key and
 // detail, those that are set.
 func (c *CacheStatus) String() string {
-	var room [128]byte
-	b := append(room[:0], CacheName...)
+	var room [64]byte
+	b := c.appendOutcome(append(room[:0], CacheName...))
+	if c.Stored || c.Collapsed || c.Key != "" || c.Detail != "" {
+		b = c.appendStory(b)
+	}
+	return string(b)
+}
+
+// appendOutcome renders what a hit has.
+func (c *CacheStatus) appendOutcome(b []byte) []byte {
 	switch {
 	case c.Hit:
 		b = append(b, "; hit"...)
@@ -84,6 +92,11 @@ func (c *CacheStatus) String() string {
 		b = append(b, "; ttl="...)
 		b = strconv.AppendInt(b, c.TTL, 10)
 	}
+	return b
+}
+
+// appendStory renders the parameters behind those.
+func (c *CacheStatus) appendStory(b []byte) []byte {
 	if c.Stored {
 		b = append(b, "; stored"...)
 	}
@@ -93,15 +106,14 @@ func (c *CacheStatus) String() string {
 	if c.Key != "" {
 		b = appendString(append(b, "; key="...), c.Key)
 	}
-	if c.Detail != "" {
-		b = append(b, "; detail="...)
-		if isSFToken(c.Detail) {
-			b = append(b, c.Detail...)
-		} else {
-			b = appendString(b, c.Detail)
-		}
+	if c.Detail == "" {
+		return b
 	}
-	return string(b)
+	b = append(b, "; detail="...)
+	if isSFToken(c.Detail) {
+		return append(b, c.Detail...)
+	}
+	return appendString(b, c.Detail)
 }
 
 // appendString renders a structured-field String (RFC 9651 3.3.3). It holds printable ASCII only;

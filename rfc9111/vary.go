@@ -179,7 +179,7 @@ func sameValue(name, stored string, lines []string) bool {
 	case len(lines) == 1 && lines[0] == stored && stored != absent:
 		return true
 	case len(lines) == 1 && name == acceptLanguage && EqualFold(lines[0], stored):
-		return new(weights).read(stored) // what keeps to no grammar has no case that is ignored
+		return isWeightedList(stored) // what keeps to no grammar has no case that is ignored
 	case overlong(lines):
 		return isJoined(stored, ",", lines)
 	case isOpaque(name) && stored != present:
@@ -219,7 +219,9 @@ func scoreCoding(stored, coding string, lines []string) int {
 		}
 		return 0
 	}
-	var asked, was weights
+	c := newComparison()
+	defer c.done()
+	asked, was := &c.asked, &c.was
 	switch {
 	case !asked.readLines(lines):
 		if isJoined(stored, lineEnd, lines) {
@@ -235,7 +237,7 @@ func scoreCoding(stored, coding string, lines []string) int {
 		if w, named := asked.of(identity); named {
 			same = max(w*8, 1)
 		}
-		if asked.suitsIdentity(&was) {
+		if asked.suitsIdentity(was) {
 			return same
 		}
 	case stored == absent || was.accepts(coding) > 0:
@@ -247,8 +249,7 @@ func scoreCoding(stored, coding string, lines []string) int {
 	}
 	// What is left is what was fetched with the very same field, for instance a coded answer to a
 	// client that asked for none.
-	var room [maxNormalized]byte
-	if stored != absent && string(asked.appendCodings(room[:0])) == stored {
+	if stored != absent && string(asked.appendCodings(c.room[:0])) == stored {
 		return same
 	}
 	return 0
@@ -285,21 +286,23 @@ func withoutXPrefix(coding string) string {
 // normalizeCodings returns the sorted set of codings a client accepts and refuses, see
 // appendCodings.
 func normalizeCodings(lines []string) string {
-	var w weights
-	if !w.readLines(lines) {
+	c := newComparison()
+	defer c.done()
+	if !c.asked.readLines(lines) {
 		return strings.Join(lines, lineEnd)
 	}
-	return string(w.appendCodings(nil))
+	return string(c.asked.appendCodings(c.room[:0]))
 }
 
 // normalizeLanguages returns the language ranges in lower case by falling weight. Those of equal
 // weight are sorted: RFC 9110 12.5.4 gives their order no meaning.
 func normalizeLanguages(lines []string) string {
-	var w weights
-	if !w.readLines(lines) {
+	c := newComparison()
+	defer c.done()
+	if !c.asked.readLines(lines) {
 		return strings.Join(lines, lineEnd)
 	}
-	list := w.members()
+	list := c.asked.members()
 	for i := range list {
 		list[i].name = ToLower(list[i].name)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // maxWeighted bounds the members of a weighted list that is read, as two long lists cost their
@@ -30,7 +31,37 @@ type weighted struct {
 	weight int // in thousandths
 }
 
+// comparison is the room to compare two weighted lists. It is taken from a pool: on the stack of a
+// look-up it would be most of that stack, and a goroutine of HTTP/2 copies its stack to grow it.
+type comparison struct {
+	asked, was weights
+	room       [maxNormalized]byte // for one of them, normalised
+}
+
+var comparisons = sync.Pool{New: func() any { return new(comparison) }}
+
+func newComparison() *comparison { return comparisons.Get().(*comparison) }
+
+// done gives the room back, without the texts, which belong to requests.
+func (c *comparison) done() {
+	c.asked.clear()
+	c.was.clear()
+	comparisons.Put(c)
+}
+
+// isWeightedList reports whether a list is one that read reads.
+func isWeightedList(list string) bool {
+	c := newComparison()
+	defer c.done()
+	return c.was.read(list)
+}
+
 func (w *weights) members() []weighted { return w.list[:w.n] }
+
+func (w *weights) clear() {
+	clear(w.members())
+	w.n = 0
+}
 
 // readLines reads a field. One on several lines is not read: many an origin sees the first alone.
 func (w *weights) readLines(lines []string) bool { return len(lines) == 1 && w.read(lines[0]) }
@@ -38,7 +69,7 @@ func (w *weights) readLines(lines []string) bool { return len(lines) == 1 && w.r
 // read reads a list, and reports whether it is one: tokens with at most a weight each, none twice,
 // and no more than maxWeighted. An empty list is one.
 func (w *weights) read(list string) bool {
-	if w.n = 0; TrimOWS(list) == "" {
+	if w.clear(); TrimOWS(list) == "" {
 		return true
 	}
 	for more := true; more; {
