@@ -36,9 +36,9 @@ func (h *Handler) serve(c *clientRequest, w http.ResponseWriter, r *http.Request
 		delete(r.Header, httpcache.RepeatsField)
 	}
 	c.logged = at.logged
-	var id httpcache.Identity
-	h.identify(r, at, &id)
-	return toCaddy(route.Serve(&c.Request, w, r, &id, c))
+	id := c.Identity()
+	h.identify(r, at, id)
+	return toCaddy(route.Serve(&c.Request, w, r, id, c))
 }
 
 // clientRequest is a client's request as Caddy and the cache know it. It implements

@@ -1,6 +1,7 @@
 package larder
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -57,10 +58,11 @@ func errorStatus(r *http.Request) uint16 {
 
 // clientURL returns the URL as the client sent it, before any rewrite.
 func clientURL(r *http.Request) *url.URL {
-	if orig, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && orig.URL != nil {
-		return orig.URL
+	orig := r.Context().Value(caddyhttp.OriginalRequestCtxKey)
+	if orig == nil {
+		return r.URL
 	}
-	return r.URL
+	return cmp.Or(orig.(http.Request).URL, r.URL)
 }
 
 // fromTrustedProxy reports whether the request comes from one of the server's trusted_proxies.

@@ -316,6 +316,6 @@ func (q *Request) respondRefused(r *origin.RefusedError, outcome Outcome) error 
 	q.decide(Decision{Outcome: outcome, Detail: DetailOriginBusy})
 	h := q.w.Header()
 	h.Set("Retry-After", strconv.Itoa(int(math.Ceil(r.RetryAfter.Seconds()))))
-	q.sendStatus(h, rfc9111.CacheStatus{Detail: DetailOriginBusy.String()})
+	q.sendStatus(h, &rfc9111.CacheStatus{Detail: DetailOriginBusy.String()})
 	return fail(http.StatusServiceUnavailable, r)
 }

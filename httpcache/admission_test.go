@@ -408,7 +408,7 @@ func TestRefusalIsExplained(t *testing.T) {
 		slow := b.begin(t.Context(), "/slow")
 		q := b.h.newRequest(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "http://example.com/page", nil), b.next)
 		q.readKey()
-		_, err := q.round()
+		_, err := q.round(q.lookUp())
 		if q.decision.Outcome != OutcomeMiss || q.decision.Reason() != "origin-busy" {
 			t.Errorf("%s, %s", q.decision.Outcome, q.decision.Reason())
 		}

@@ -128,7 +128,7 @@ func TestStoredAnswerOfAFlight(t *testing.T) {
 					// It has not found what arrived since.
 					t.Fatal(err)
 				}
-				if answered, err := follower.round(); !answered || err != nil {
+				if answered, err := follower.round(follower.lookUp()); !answered || err != nil {
 					t.Fatal(answered, err)
 				}
 			} else if err := h.ServeHTTP(follower.w, follower.r, next); err != nil && tc.status != "" {

@@ -62,14 +62,18 @@ func (q *Request) trailers(a *delivery) http.Header {
 }
 
 // send writes the answer. The header has a function of its own, which keeps the stack below the
-// body's writes shallow. In HTTP/2 each request has a new goroutine, and growing its stack there
-// costs more than the rest of a hit.
+// body's writes shallow, see Serve.
 func (q *Request) send(a *delivery, cs *rfc9111.CacheStatus) error {
 	q.beginSending()
 	defer q.endSending()
 	if whole, err := q.sendHeader(a, cs); !whole {
 		return err
 	}
+	return q.sendWhole(a)
+}
+
+// sendWhole writes the whole body and the trailers.
+func (q *Request) sendWhole(a *delivery) error {
 	if err := q.sendBody(a, 0, -1); err != nil {
 		return q.brokenOff(a, err)
 	}
@@ -89,7 +93,7 @@ func (q *Request) sendHeader(a *delivery, cs *rfc9111.CacheStatus) (whole bool, 
 	if q.notModified(a.status, a.header, q.received(a)) {
 		overwriteWithNotModified(h)
 		a.forwarded(cs, http.StatusNotModified)
-		q.sendStatus(h, *cs)
+		q.sendStatus(h, cs)
 		q.w.WriteHeader(http.StatusNotModified)
 		return false, nil
 	}
@@ -114,7 +118,7 @@ func (q *Request) sendHeader(a *delivery, cs *rfc9111.CacheStatus) (whole bool, 
 	if a.slices != nil {
 		a.forwarded(cs, a.status)
 	}
-	q.sendStatus(h, *cs)
+	q.sendStatus(h, cs)
 	q.w.WriteHeader(a.status)
 	return q.r.Method != http.MethodHead && bodyAllowed(a.status), nil
 }

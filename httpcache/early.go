@@ -22,6 +22,8 @@ func (q *Request) dueEarly() bool {
 		q.mayRefreshEarly()
 }
 
+func (q *Request) refreshEarly() { q.refreshInBackground(q.flightKey(), true) }
+
 // mayRefreshEarly reports whether the request is one on whose behalf what is fresh may be fetched.
 // A stale response needs a fetch. This one has time until another request comes, so nothing is sent
 // to the origin that may change something there, nor a visitor's credentials for an answer that

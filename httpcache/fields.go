@@ -230,9 +230,9 @@ func overlay(h http.Header, changed []field, room scratch) {
 		case n == 0:
 			delete(h, f.name)
 		case f.added && len(h[f.name]) > 0:
-			h[f.name] = slices.Concat(h[f.name], f.values)
+			h[f.name] = joined(h[f.name], f.values)
 		case n > len(room)-next:
-			h[f.name] = slices.Clone(f.values)
+			h[f.name] = joined(nil, f.values)
 		default:
 			copy(room[next:], f.values)
 			h[f.name] = room[next : next+n : next+n]
@@ -240,6 +240,9 @@ func overlay(h http.Header, changed []field, room scratch) {
 		}
 	}
 }
+
+// joined returns both in a slice of their own.
+func joined(values, more []string) []string { return slices.Concat(values, more) }
 
 // replaceHeader makes to equal to from, in place.
 func replaceHeader(to, from http.Header) {

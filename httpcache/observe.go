@@ -175,7 +175,7 @@ func (pw *passWriter) writeObserved(status int, h http.Header) {
 		pw.decision.Outcome = OutcomeMiss // it would have been released
 	}
 	pw.decide()
-	pw.q.sendStatus(h, rfc9111.CacheStatus{Forward: rfc9111.ForwardBypass, Detail: BypassObserve.String()})
+	pw.q.sendStatus(h, &rfc9111.CacheStatus{Forward: rfc9111.ForwardBypass, Detail: BypassObserve.String()})
 	pw.ResponseWriter.WriteHeader(status)
 }
 

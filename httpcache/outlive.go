@@ -94,7 +94,7 @@ func (pw *passWriter) writeGone(h http.Header) {
 	h["Content-Length"] = []string{"0"}
 	pw.decision.Detail = DetailClientGone
 	pw.decide()
-	pw.q.sendStatus(h, rfc9111.CacheStatus{Forward: pw.q.decision.Forward, Detail: pw.q.decision.Reason()})
+	pw.q.sendStatus(h, &rfc9111.CacheStatus{Forward: pw.q.decision.Forward, Detail: pw.q.decision.Reason()})
 	pw.ResponseWriter.WriteHeader(statusClientGone)
 }
 

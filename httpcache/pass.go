@@ -104,7 +104,7 @@ func (pw *passWriter) WriteHeader(status int) {
 		overwriteWithNotModified(h)
 		status = http.StatusNotModified
 	}
-	pw.q.sendStatus(h, rfc9111.CacheStatus{Forward: pw.decision.Forward, FwdStatus: pw.fwdStatus, Detail: pw.decision.Reason()})
+	pw.q.sendStatus(h, &rfc9111.CacheStatus{Forward: pw.decision.Forward, FwdStatus: pw.fwdStatus, Detail: pw.decision.Reason()})
 	pw.ResponseWriter.WriteHeader(status)
 }
 

@@ -36,7 +36,7 @@ func (q *Request) sendRanges(
 	case unsatisfiable:
 		q.route.Policy.ClearForUnsatisfiable(h)
 		h.Set("Content-Range", "bytes */"+strconv.FormatInt(a.length, 10))
-		q.sendStatus(h, *cs)
+		q.sendStatus(h, cs)
 		q.w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
 		return nil
 	case len(ranges) == 1:
@@ -46,7 +46,7 @@ func (q *Request) sendRanges(
 		if a.untyped {
 			leaveUntyped(h)
 		}
-		q.sendStatus(h, *cs)
+		q.sendStatus(h, cs)
 		q.w.WriteHeader(http.StatusPartialContent)
 		if err := q.sendBody(a, part.Start, part.Length); err != nil {
 			return q.brokenOff(a, err)
@@ -65,7 +65,7 @@ func (q *Request) sendMultipart(a *delivery, cs *rfc9111.CacheStatus, ranges []r
 	h.Set("Content-Type", "multipart/byteranges; boundary="+parts.Boundary())
 	length := multipartLength(parts.Boundary(), contentType, ranges, a.length)
 	h.Set("Content-Length", strconv.FormatInt(length, 10))
-	q.sendStatus(h, *cs)
+	q.sendStatus(h, cs)
 	q.w.WriteHeader(http.StatusPartialContent)
 	for _, part := range ranges {
 		if _, err := parts.CreatePart(partHeader(contentType, part, a.length)); err != nil {

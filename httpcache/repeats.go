@@ -121,6 +121,6 @@ func (q *Request) refuseRepeat(left time.Duration) error {
 	q.decide(d)
 	h := q.w.Header()
 	h["Retry-After"] = []string{strconv.Itoa(int(math.Ceil(left.Seconds())))}
-	q.sendStatus(h, rfc9111.CacheStatus{Detail: DetailRepeats.String()})
+	q.sendStatus(h, &rfc9111.CacheStatus{Detail: DetailRepeats.String()})
 	return fail(http.StatusTooManyRequests, errRepeated)
 }

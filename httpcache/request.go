@@ -80,6 +80,9 @@ func (q *Request) cache() *Cache { return q.route.cache }
 // Route returns the route that answers the request. It implements Subject.
 func (q *Request) Route() *Route { return q.route }
 
+// Identity returns the identity of the request, which the caller of [Route.Serve] may fill.
+func (q *Request) Identity() *Identity { return &q.keyed.Identity }
+
 // HTTP returns the request as the server has it.
 func (q *Request) HTTP() *http.Request { return q.r }
 
@@ -396,7 +399,7 @@ func (q *Request) ShortKey() string {
 
 // sendStatus appends the cache's member of Cache-Status to the response, as far as the route tells
 // it.
-func (q *Request) sendStatus(h http.Header, cs rfc9111.CacheStatus) {
+func (q *Request) sendStatus(h http.Header, cs *rfc9111.CacheStatus) {
 	mode := q.route.Status
 	q.tellRepeats(h)
 	if q.trace.tell(h) {

@@ -130,9 +130,20 @@ func (q *Request) respondStored(outcome Outcome, detail Detail) error {
 		}
 		return err
 	}
-	cs := q.hitStatus(detail)
 	q.decide(Decision{Outcome: outcome, Detail: detail})
-	return q.send(q.stored(q.now), &cs)
+	q.beginSending()
+	defer q.endSending()
+	a := q.stored(q.now)
+	if whole, err := q.sendStoredHeader(a, detail); !whole {
+		return err
+	}
+	return q.sendWhole(a)
+}
+
+// sendStoredHeader is sendHeader for what is stored.
+func (q *Request) sendStoredHeader(a *delivery, detail Detail) (whole bool, err error) {
+	cs := q.hitStatus(detail)
+	return q.sendHeader(a, &cs)
 }
 
 // observeStored passes a request that would have been answered from the store.
@@ -303,7 +314,7 @@ const statusClientGone = 499
 func (q *Request) respondGone() error {
 	d := Decision{Outcome: OutcomeMiss, Forward: q.forward, Detail: DetailClientGone}
 	q.decide(d)
-	q.sendStatus(q.w.Header(), rfc9111.CacheStatus{Forward: d.Forward, Detail: d.Reason()})
+	q.sendStatus(q.w.Header(), &rfc9111.CacheStatus{Forward: d.Forward, Detail: d.Reason()})
 	q.w.WriteHeader(statusClientGone)
 	return nil
 }

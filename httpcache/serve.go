@@ -18,27 +18,20 @@ const (
 	maxRounds = 4
 )
 
-// Serve answers r from the cache or from o. q becomes the request of r, and has a copy of id. The
-// error is one of o's or an [Error] of the cache; then no response has been written.
+// The frames from Serve down to the look-up in the store are kept few and small. A server of
+// HTTP/2 answers each request on a goroutine of its own, which begins with a short stack, and
+// copies that each time it has to grow. See TestHitStack.
+
+// Serve answers r from the cache or from o. q becomes the request of r, and has a copy of id, which
+// may be its own. The error is one of o's or an [Error] of the cache; then no response has been
+// written.
 func (rt *Route) Serve(
 	q *Request, w http.ResponseWriter, r *http.Request, id *Identity, o Origin,
 ) error {
-	q.route, q.w, q.r, q.origin, q.now = rt, w, r, o, time.Now()
-	q.keyed.Identity = *id
-	if rt.Observe {
-		q.origin = newObserved(q)
-	}
+	q.receive(rt, w, r, id, o)
 	defer q.count()
-	if len(r.Header["Cdn-Loop"]) > 0 && rfc9111.CDNLoopCount(r.Header, loopToken) >= maxLoops {
-		if q.trace.looped() {
-			return nil
-		}
-		d := Decision{Outcome: OutcomeMiss, Detail: DetailError}
-		if q.observed() != nil {
-			return q.observe(d)
-		}
-		q.decide(d)
-		return loopError()
+	if q.loops() {
+		return q.refuseLoop()
 	}
 	if why := q.classify(); why != NotBypassed {
 		if q.trace.bypassed(q, why) {
@@ -57,11 +50,37 @@ func (rt *Route) Serve(
 	return q.answer()
 }
 
+// receive makes q the request of r.
+func (q *Request) receive(rt *Route, w http.ResponseWriter, r *http.Request, id *Identity, o Origin) {
+	q.route, q.w, q.r, q.origin, q.now = rt, w, r, o, time.Now()
+	q.keyed.Identity = *id
+	if rt.Observe {
+		q.origin = newObserved(q)
+	}
+}
+
 // count counts the request when its answer has ended, also by a panic, which is how one breaks off.
 func (q *Request) count() {
 	if q.decided {
 		q.cache().metrics.Request(q)
 	}
+}
+
+// loops reports whether the request has passed this cache too often.
+func (q *Request) loops() bool {
+	return len(q.r.Header["Cdn-Loop"]) > 0 && rfc9111.CDNLoopCount(q.r.Header, loopToken) >= maxLoops
+}
+
+func (q *Request) refuseLoop() error {
+	if q.trace.looped() {
+		return nil
+	}
+	d := Decision{Outcome: OutcomeMiss, Detail: DetailError}
+	if q.observed() != nil {
+		return q.observe(d)
+	}
+	q.decide(d)
+	return loopError()
 }
 
 func loopError() error {
@@ -78,29 +97,33 @@ func (q *Request) answer() error {
 		if round > 0 {
 			q.updateNow() // it has waited for a flight
 		}
-		if answered, err := q.round(); answered {
+		use := q.lookUp() // not in round, whose frame would be below the look-up on the stack
+		if answered, err := q.round(use); answered {
 			return err
 		}
 	}
 	return q.passUncached(q.forward, rfc9111.Storable)
 }
 
-// round answers the request from the store, or fetches. answered is false if the request needs
-// another round.
-func (q *Request) round() (answered bool, err error) {
-	use := q.lookUp()
-	held := q.found // a flight's answer may take its place
+// round answers the request from the store, where what was found may be used so, or fetches.
+// answered is false if the request needs another round.
+func (q *Request) round(use rfc9111.Use) (answered bool, err error) {
+	held := q.found.Hold // a flight's answer may take the place of what was found
 	q.gaveBack = false
 	defer func() {
 		if !q.gaveBack {
 			held.Release()
 		}
 	}()
-	way := q.choose(use)
-	if q.trace.chosen(q, way) {
-		return true, nil
+	if use == rfc9111.UseFresh && q.trace == nil {
+		return q.hit() // courseHit
 	}
-	return q.follow(way)
+	return q.proceed(use)
+}
+
+// proceed chooses a way and follows it. Its frame has room for all ways, which a hit needs not.
+func (q *Request) proceed(use rfc9111.Use) (answered bool, err error) {
+	return q.follow(q.choose(use))
 }
 
 // letGo gives back what the look-up has found, because the answer comes from a fetch instead. Its
@@ -114,12 +137,12 @@ func (q *Request) letGo() {
 
 // follow goes the way that was chosen.
 func (q *Request) follow(way way) (answered bool, err error) {
+	if q.trace.chosen(q, way) {
+		return true, nil
+	}
 	switch way.course {
 	case courseHit:
-		if q.dueEarly() {
-			q.refreshInBackground(q.flightKey(), true)
-		}
-		return q.respondHit()
+		return q.hit()
 	case courseStale:
 		return true, q.respondStored(OutcomeStale, NoDetail)
 	case courseRefresh:
@@ -150,6 +173,14 @@ func (q *Request) follow(way way) (answered bool, err error) {
 	return q.serveFrom(q.join(way.key))
 }
 
+// hit answers from the store, and may have the response fetched anew before its lifetime ends.
+func (q *Request) hit() (answered bool, err error) {
+	if q.dueEarly() {
+		q.refreshEarly()
+	}
+	return q.respondHit()
+}
+
 // refuse answers only-if-cached where no stored response may be used (RFC 9111 5.2.1.7).
 func (q *Request) refuse() error {
 	d := Decision{Outcome: OutcomeMiss, Detail: DetailOnlyIfCached}
@@ -163,6 +194,11 @@ func (q *Request) refuse() error {
 // lookUp finds the stored response for the request and decides how it may be used.
 func (q *Request) lookUp() rfc9111.Use {
 	q.find()
+	return q.useOfFound()
+}
+
+// useOfFound decides how what was found may be used.
+func (q *Request) useOfFound() rfc9111.Use {
 	q.trace.found(q)
 	if q.found.Entry == nil {
 		q.forward = rfc9111.ForwardURIMiss
@@ -212,14 +248,13 @@ func (q *Request) find() {
 	}
 }
 
-// lookUpKey looks a key up. It takes and gives by pointers because large values on the way to the
-// store make the stack of a hit grow.
+// lookUpKey looks a key up.
 func (q *Request) lookUpKey(key *store.Key, found *store.Result) {
 	if q.trace.only() {
-		*found = q.cache().store.Peek(*key, q.selects)
+		q.cache().store.PeekInto(found, key, q.selects)
 		return
 	}
-	*found = q.cache().store.Lookup(*key, q.selects)
+	q.cache().store.LookupInto(found, key, q.selects)
 }
 
 // selects scores a variant by RFC 9111 4.1.

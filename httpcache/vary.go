@@ -93,18 +93,23 @@ func (rt *Route) variantScore(v *store.Variant, r *http.Request, header http.Hea
 		}
 		return 0
 	}
-	names, values, written := fieldsOfVariant(v)
-	if len(names) > 0 {
-		for _, name := range names {
-			if !rt.Behind.Sees(r, name, header[name]) {
-				return 0
-			}
-		}
-		if rt.Behind.Written(r, names) != written {
-			return 0
+	if len(v.Names) > 0 && !rt.seesVariant(v, r, header) {
+		return 0
+	}
+	names, values, _ := fieldsOfVariant(v)
+	return rfc9111.VariantScore(names, values, v.Coding, header)
+}
+
+// seesVariant reports whether the origin sees the fields by which a variant selects as the cache
+// does, with the same written to them.
+func (rt *Route) seesVariant(v *store.Variant, r *http.Request, header http.Header) bool {
+	names, _, written := fieldsOfVariant(v)
+	for _, name := range names {
+		if !rt.Behind.Sees(r, name, header[name]) {
+			return false
 		}
 	}
-	return rfc9111.VariantScore(names, values, v.Coding, header)
+	return rt.Behind.Written(r, names) == written
 }
 
 // selector returns a function that scores variants for a request that had this header when it came.

@@ -34,25 +34,51 @@ var (
 // keeps others from being stored; nil is for what never waits. The error is ErrIdle then, or what w
 // makes of it.
 func WriteBody(w io.Writer, b Body, off, n int64, client Interrupter) (written int64, err error) {
-	end := b.Len()
-	if n >= 0 {
-		end = off + n
-	}
-	write := writeChunk
+	end := endOf(b, off, n)
 	if onDisk, ok := b.(*diskBody); ok {
-		if write = writeFromDisk; client != nil {
-			r := &clientReader{client: client}
-			onDisk.pins().addReader(onDisk.id, r)
-			defer func() {
-				onDisk.pins().removeReader(onDisk.id, r)
-				if r.end() && err == nil {
-					err = ErrIdle
-				}
-			}()
+		return onDisk.writeTo(w, off, end, client)
+	}
+	return writeChunks(w, b, off, end)
+}
+
+// endOf is where n bytes of a body from off on end, or all that follow.
+func endOf(b Body, off, n int64) int64 {
+	if n < 0 {
+		return b.Len()
+	}
+	return off + n
+}
+
+// writeChunks writes a body that is in memory.
+func writeChunks(w io.Writer, b Body, off, end int64) (written int64, err error) {
+	for off+written < end {
+		piece, err := b.Chunk(off + written)
+		if err != nil {
+			return written, errReading(err)
+		}
+		n, err := w.Write(piece[:min(int64(len(piece)), end-off-written)])
+		written += int64(n)
+		if err != nil {
+			return written, err
 		}
 	}
+	return written, nil
+}
+
+// writeTo is WriteBody for what is on disk.
+func (b *diskBody) writeTo(w io.Writer, off, end int64, client Interrupter) (written int64, err error) {
+	if client != nil {
+		r := &clientReader{client: client}
+		b.pins().addReader(b.id, r)
+		defer func() {
+			b.pins().removeReader(b.id, r)
+			if r.end() && err == nil {
+				err = ErrIdle
+			}
+		}()
+	}
 	for off+written < end {
-		n, err := write(w, b, off+written, end)
+		n, err := b.writeOnce(w, off+written, end)
 		written += n
 		if err != nil {
 			return written, err
@@ -61,26 +87,16 @@ func WriteBody(w io.Writer, b Body, off, n int64, client Interrupter) (written i
 	return written, nil
 }
 
-// writeChunk writes what one Chunk of a body has, up to end.
-func writeChunk(w io.Writer, b Body, off, end int64) (int64, error) {
-	piece, err := b.Chunk(off)
-	if err != nil {
-		return 0, errReading(err)
-	}
-	n, err := w.Write(piece[:min(int64(len(piece)), end-off)])
-	return int64(n), err
-}
-
 func errReading(err error) error { return fmt.Errorf("reading a stored body: %w", err) }
 
-// writeFromDisk writes what one read of a diskBody has.
-func writeFromDisk(w io.Writer, b Body, off, end int64) (int64, error) {
+// writeOnce writes what one read has.
+func (b *diskBody) writeOnce(w io.Writer, off, end int64) (int64, error) {
 	if end-off > pieceSize {
 		select {
 		case largeTaken <- struct{}{}:
 			defer func() { <-largeTaken }()
 			room := largePieces.Get().(*[chunkSize]byte)
-			n, err := b.(*diskBody).writeRead(w, room[:], off, end)
+			n, err := b.writeRead(w, room[:], off, end)
 			if err == nil { // else a read that came too late may still be filling it
 				largePieces.Put(room)
 			}
@@ -89,7 +105,7 @@ func writeFromDisk(w io.Writer, b Body, off, end int64) (int64, error) {
 		}
 	}
 	room := pieces.Get().(*[pieceSize]byte)
-	n, err := b.(*diskBody).writeRead(w, room[:], off, end)
+	n, err := b.writeRead(w, room[:], off, end)
 	if err == nil {
 		pieces.Put(room)
 	}

@@ -23,27 +23,32 @@ type Result struct {
 	Passed    bool
 	PassedFor EvictionReason
 
+	Hold
+}
+
+// Hold keeps the Body of a Result's Entry as it is. The zero value keeps nothing.
+type Hold struct {
 	memory *memory
-	item   *item // held, where Entry is one in memory
+	item   *item // where Entry is one in memory
 	pinned *diskBody
 }
 
-// Release says that the caller no longer touches the Body of Entry; once for each copy that Share
-// made, and for the first. The bytes are used for others then. Without it they are not given back
-// before a restart.
-func (r *Result) Release() {
-	if r.item != nil {
-		r.memory.unhold(r.item)
-		r.item = nil
+// Release says that the caller no longer touches the Body; once for each copy that Share made, and
+// for the first. The bytes are used for others then. Without it they are not given back before a
+// restart.
+func (h *Hold) Release() {
+	if h.item != nil {
+		h.memory.unhold(h.item)
+		h.item = nil
 	}
-	if r.pinned != nil {
-		r.pinned.pins().unpin(r.pinned.id)
-		r.pinned = nil
+	if h.pinned != nil {
+		h.pinned.pins().unpin(h.pinned.id)
+		h.pinned = nil
 	}
 }
 
 // IsHeld tells whether it has anything to release.
-func (r *Result) IsHeld() bool { return r.item != nil || r.pinned != nil }
+func (h *Hold) IsHeld() bool { return h.item != nil || h.pinned != nil }
 
 // Share returns the same for a second holder, which releases it on its own. r is not released yet.
 func (r *Result) Share() Result {
@@ -60,32 +65,47 @@ func (r *Result) Share() Result {
 // where it comes to memory. match gives each live variant a score, 0 for none; it must not keep
 // the pointer nor call the store. The highest score wins, among equals the latest RequestTime.
 // The Result is to be released.
-func (s *Store) Lookup(key Key, match func(*Variant) int) Result {
-	return s.lookup(key, match, false)
+func (s *Store) Lookup(key Key, match func(*Variant) int) (r Result) {
+	s.lookup(&key, match, false, &r)
+	return r
+}
+
+// LookupInto is Lookup for one whose stack is short: a goroutine of HTTP/2 begins with a small
+// stack, and copies it where that has to grow. So what is large goes by pointers, here and below.
+func (s *Store) LookupInto(r *Result, key *Key, match func(*Variant) int) {
+	*r = Result{}
+	s.lookup(key, match, false, r)
 }
 
 // Peek is Lookup for one who only wants to see what is stored: it counts as no use of the response,
 // brings nothing to memory and deletes nothing. The result tells what it passed over.
-func (s *Store) Peek(key Key, match func(*Variant) int) Result {
-	return s.lookup(key, match, true)
+func (s *Store) Peek(key Key, match func(*Variant) int) (r Result) {
+	s.lookup(&key, match, true, &r)
+	return r
 }
 
-// lookup is Lookup or Peek. What a hit in memory needs of the stack is kept small: a goroutine of
-// HTTP/2 begins with a small one, and copies it where that has to grow.
-func (s *Store) lookup(key Key, match func(*Variant) int, peek bool) Result {
+// PeekInto is Peek in the form of LookupInto.
+func (s *Store) PeekInto(r *Result, key *Key, match func(*Variant) int) {
+	*r = Result{}
+	s.lookup(key, match, true, r)
+}
+
+// lookup is Lookup or Peek into an empty r.
+func (s *Store) lookup(key *Key, match func(*Variant) int, peek bool, r *Result) {
 	if !s.isOpen() {
-		return Result{}
+		return
 	}
 	var sel selection
 	sel.begin(s, match, peek)
-	sh := s.memory.shard(key)
+	sh := s.memory.shard(*key)
 	var buf [4]candidate
-	found, complete, _ := sel.amongResident(sh, &key, buf[:0])
+	found, complete, _ := sel.amongResident(sh, key, buf[:0])
 	if s.disk == nil || complete || !s.disk.up.Load() {
-		return sel.result(sh, found)
+		sel.result(sh, found, r)
+		return
 	}
 	sel.giveUp(found)
-	return s.lookupBoth(key, match, peek)
+	s.lookupBoth(*key, match, peek, r)
 }
 
 // amongResident selects among what is in memory of a key, until no record of a purge was dropped
@@ -135,6 +155,18 @@ func (s *Store) Alone(key Key) bool {
 type candidate struct {
 	item  *item
 	entry *Entry // if it is decoded
+}
+
+// variant is the one of c, whose record is r. It stays a call, because what it needs of the stack
+// would be in the frame of every look-up.
+//
+//go:noinline
+func (c *candidate) variant(r record) *Variant {
+	if c.entry != nil {
+		return &c.entry.Variant
+	}
+	v := r.variant()
+	return &v
 }
 
 // candidates holds the resident items of a key. complete says that there are no others anywhere, or
@@ -195,14 +227,7 @@ func (sel *selection) consider(c *candidate) {
 		sel.pass(PurgedHard)
 		return
 	}
-	var v *Variant
-	if c.entry != nil {
-		v = &c.entry.Variant
-	} else {
-		copied := r.variant()
-		v = &copied
-	}
-	if sel.beats(v, r.requestTime()) {
+	if sel.beats(c.variant(r), r.requestTime()) {
 		sel.best, sel.severity = *c, max(severity, c.item.severity())
 	}
 }
@@ -222,7 +247,7 @@ func (sel *selection) beats(v *Variant, requestTime int64) bool {
 
 // result is the outcome when an item in memory, or nothing, was selected. It gives up the
 // candidates but for that one, which may be among them twice: resident and queued.
-func (sel *selection) result(sh *shard, found []candidate) Result {
+func (sel *selection) result(sh *shard, found []candidate, r *Result) {
 	m, best := sel.memory, sel.best
 	kept := false
 	for i := range found {
@@ -233,7 +258,8 @@ func (sel *selection) result(sh *shard, found []candidate) Result {
 		m.unhold(found[i].item)
 	}
 	if best.item == nil {
-		return Result{Known: sel.known, Passed: sel.passed, PassedFor: sel.passedFor}
+		r.Known, r.Passed, r.PassedFor = sel.known, sel.passed, sel.passedFor
+		return
 	}
 	if best.entry == nil {
 		best.entry = sel.store.decode(best.item)
@@ -242,15 +268,14 @@ func (sel *selection) result(sh *shard, found []candidate) Result {
 		sh.noteUse(best)
 	}
 	m.noteHeld(best.item)
-	r := Result{Entry: best.entry, Severity: sel.severity, Tier: MemoryTier, memory: m, item: best.item}
-	if body, ok := best.entry.Body.(*diskBody); ok {
-		if !sel.store.pin(body) {
-			m.unhold(best.item)
-			return Result{Known: sel.known}
-		}
-		r.pinned = body
+	body, onDisk := best.entry.Body.(*diskBody)
+	if onDisk && !sel.store.pin(body) {
+		m.unhold(best.item)
+		r.Known = sel.known
+		return
 	}
-	return r
+	r.Entry, r.Severity, r.Tier = best.entry, sel.severity, MemoryTier
+	r.Hold = Hold{m, best.item, body}
 }
 
 // noteUse notes that an item was selected.
@@ -269,7 +294,7 @@ func (s *shard) noteUse(c candidate) {
 // lookupBoth selects among memory, queue and disk. The order matters: what leaves the queue is on
 // disk before, so a look into the queue first misses nothing. The ticket keeps the records
 // of purges until what was read is resident or given up.
-func (s *Store) lookupBoth(key Key, match func(*Variant) int, peek bool) Result {
+func (s *Store) lookupBoth(key Key, match func(*Variant) int, peek bool, r *Result) {
 	gen := s.tickets.begin(s.purges)
 	defer s.tickets.end(gen)
 	sel := new(selection)
@@ -301,7 +326,8 @@ func (s *Store) lookupBoth(key Key, match func(*Variant) int, peek bool) Result 
 	}
 	if err != nil {
 		s.readFailed(err)
-		return sel.result(sh, found)
+		sel.result(sh, found, r)
+		return
 	}
 	if search.entry == nil {
 		switch {
@@ -310,13 +336,14 @@ func (s *Store) lookupBoth(key Key, match func(*Variant) int, peek bool) Result 
 		case alone && search.others == 0 && len(resident) > 0:
 			sh.noteComplete(&key, len(resident), stamp)
 		}
-		return sel.result(sh, found)
+		sel.result(sh, found, r)
+		return
 	}
 	sel.giveUp(found)
 	if !sel.peek {
 		s.diskWriter.noteUse(search.entry)
 	}
-	return s.fromDisk(search, sh, stamp)
+	*r = s.fromDisk(search, sh, stamp)
 }
 
 // noteComplete notes that the resident variants of a key, so many, are all there are, unless
@@ -331,7 +358,7 @@ func (s *shard) noteComplete(key *Key, n int, stamp uint32) {
 
 // fromDisk is the outcome when a row was selected.
 func (s *Store) fromDisk(d *diskSearch, sh *shard, stamp uint32) Result {
-	r := Result{Entry: d.entry, Severity: d.severity, Tier: DiskTier, memory: s.memory, item: d.item}
+	r := Result{Entry: d.entry, Severity: d.severity, Tier: DiskTier, Hold: Hold{memory: s.memory, item: d.item}}
 	if body, ok := d.entry.Body.(*diskBody); ok {
 		if !s.pin(body) {
 			return Result{Known: &d.entry.Variant}

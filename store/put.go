@@ -110,7 +110,7 @@ func (s *Store) hold(it *item, e *Entry) Result {
 	entry := e.Clone()
 	entry.ID, entry.Body = e.ID, s.body(it)
 	s.memory.noteHeld(it)
-	return Result{Entry: entry, Tier: MemoryTier, memory: s.memory, item: it}
+	return Result{Entry: entry, Tier: MemoryTier, Hold: Hold{memory: s.memory, item: it}}
 }
 
 // renewal is what an entry renews: the id that it takes over, and the item that has the body, held.
