@@ -34,9 +34,9 @@ func (f *zonedFetch) Get(ctx context.Context, key store.Key, selects func(*store
 
 // Await implements httpcache.RemoteFetch.
 func (f *zonedFetch) Await(
-	ctx context.Context, lease store.Key, until time.Time, waited bool, selected func(*store.Variant) bool,
-) (again bool, failed int, answered bool, retryAfter string) {
-	return f.RemoteFetch.Await(ctx, keyInZone(f.zone, lease), until, waited, selected)
+	ctx context.Context, lease store.Key, until time.Time, lasts time.Duration, waited bool, selected func(*store.Variant) bool,
+) (again, late bool, failed int, answered bool, retryAfter string) {
+	return f.RemoteFetch.Await(ctx, keyInZone(f.zone, lease), until, lasts, waited, selected)
 }
 
 // Put implements httpcache.RemoteFetch.

@@ -23,10 +23,10 @@ func (s *serverOfOne) Get(_ context.Context, key store.Key, _ func(*store.Varian
 func (s *serverOfOne) Put(held store.Result, _ bool) { s.entries[held.Entry.Key] = held.Entry }
 
 func (s *serverOfOne) Await(
-	_ context.Context, lease store.Key, _ time.Time, _ bool, _ func(*store.Variant) bool,
-) (again bool, failed int, answered bool, retryAfter string) {
+	_ context.Context, lease store.Key, _ time.Time, _ time.Duration, _ bool, _ func(*store.Variant) bool,
+) (again, late bool, failed int, answered bool, retryAfter string) {
 	s.asked = append(s.asked, lease)
-	return false, 0, false, ""
+	return false, false, 0, false, ""
 }
 
 func (s *serverOfOne) Remove(key store.Key, _ *store.Variant, _ time.Time) {
@@ -54,7 +54,7 @@ func TestZonesAreApartInTheSharedTier(t *testing.T) {
 		t.Errorf("its own zone finds %+v", found)
 	}
 	for _, f := range []httpcache.RemoteFetch{shop, blog, server, shop} {
-		f.Await(t.Context(), key, time.Now(), false, nil)
+		f.Await(t.Context(), key, time.Now(), 0, false, nil)
 	}
 	if a := server.asked; a[0] == a[1] || a[1] == a[2] || a[0] == a[2] || a[0] != a[3] {
 		t.Errorf("the leases are %x", a)

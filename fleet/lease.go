@@ -78,30 +78,31 @@ func (l *leases) leave(key string, w *waiter) {
 }
 
 // Await lets one node fetch for all. It returns at once where this node is the one, and otherwise
-// when it is known how the fetch goes on, or at the time until. selected tells whether a response
-// of a variant would be for this request.
+// when it is known how the fetch goes on, or at the time until: then a lease is taken where it is
+// free, and none is waited for. selected tells whether a response of a variant would be for this
+// request. lasts is how long others wait for this node's fetch, if it is the one.
 //
 // again says that another node has stored its response. If Get finds nothing in it for this
 // request, another Await says how it goes on. failed is the status of another node's fetch that has
 // failed and was the second to fail while this one waited, with its Retry-After: one more would be
 // one too many. answered says that the origin had answered with it. waited says that its requests
 // have waited for a fetch of this node that failed.
-// Otherwise the fetch goes to the origin.
+// Otherwise the fetch goes to the origin. late says that it has waited for a fetch which another
+// node had begun for all, and which was not over at the time until, or when it had lasted.
 func (f *Fetch) Await(
-	ctx context.Context, key store.Key, until time.Time, waited bool, selected func(*store.Variant) bool,
-) (again bool, failed int, answered bool, retryAfter string) {
-	ctx, cancel := context.WithDeadline(ctx, until)
-	defer cancel()
-	f.turn.waited = f.turn.waited || waited
+	ctx context.Context, key store.Key, until time.Time, lasts time.Duration, waited bool, selected func(*store.Variant) bool,
+) (again, late bool, failed int, answered bool, retryAfter string) {
+	f.lasts, f.turn.waited, f.turn.late = lasts, f.turn.waited || waited, false
 	a := awaiting{fetch: f, tier: f.tier, key: keyText(key), selected: selected}
 	a.waiter = f.tier.leases.wait(a.key)
 	defer f.tier.leases.leave(a.key, a.waiter)
-	move, outcome := a.run(ctx)
+	move, outcome := a.run(ctx, until)
 	f.tier.config.Metrics.Lease(outcome)
+	late = f.turn.late || outcome == LeaseTimeout && ctx.Err() == nil
 	if move == moveFail {
-		return false, a.sight.news.status, a.sight.news.answered, a.sight.news.retryAfter
+		return false, late, a.sight.news.status, a.sight.news.answered, a.sight.news.retryAfter
 	}
-	return move == moveLook, 0, false, ""
+	return move == moveLook, late, 0, false, ""
 }
 
 // awaiting is one call of Await.
@@ -116,7 +117,9 @@ type awaiting struct {
 
 // run makes moves until one is the last. The first is to take the lease, from where an earlier call
 // has left off.
-func (a *awaiting) run(ctx context.Context) (move, LeaseOutcome) {
+func (a *awaiting) run(ctx context.Context, until time.Time) (move, LeaseOutcome) {
+	waiting, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
 	for next := moveTake; ; {
 		var outcome LeaseOutcome
 		var err error
@@ -124,11 +127,11 @@ func (a *awaiting) run(ctx context.Context) (move, LeaseOutcome) {
 		case moveTake:
 			err = a.take(ctx)
 		case moveWait:
-			err = a.hear(ctx)
+			err = a.hear(waiting)
 		case moveLook, moveLead, moveFetch, moveFail:
 		}
 		if err != nil {
-			if ctx.Err() != nil {
+			if ctx.Err() != nil || next == moveWait && waiting.Err() != nil {
 				return moveFetch, LeaseTimeout
 			}
 			return moveFetch, LeaseError
@@ -159,7 +162,7 @@ func (a *awaiting) take(ctx context.Context) error {
 	}
 	a.see(l)
 	if l.Taken {
-		a.fetch.held = t.hold(a.key, token, max(1, a.fetch.turn.attempt))
+		a.fetch.held = t.hold(a.key, token, max(1, a.fetch.turn.attempt), a.fetch.lasts)
 	}
 	return nil
 }

@@ -11,6 +11,12 @@ import (
 
 // heldLease is a lease that this node holds. A goroutine renews it and carries out what the fetch
 // has to say, so that the fetch waits for no network.
+//
+// Others wait for a fetch as long as it lasts, and one that stands still would keep them waiting
+// again and again. So the lease is let go when it has been held for as long as one of them waits
+// for all fetches together: the first of them give up then, and none has anything of a body before
+// its end. How far the fetch has come does not count, nor why it is late: the origin, a client that
+// reads slowly, a queue.
 type heldLease struct {
 	tier    *SharedTier
 	key     string
@@ -22,6 +28,7 @@ type heldLease struct {
 
 	mu    sync.Mutex
 	ended bool
+	late  bool // it was let go
 	lost  bool
 	until time.Time // it is held at least until then, if it is not lost
 }
@@ -32,26 +39,35 @@ type ending struct {
 	keep    time.Duration
 }
 
-// hold begins to renew a lease that has just been taken.
-func (t *SharedTier) hold(key, token string, attempt int) *heldLease {
+// hold begins to renew a lease that has just been taken, and is let go when it has been held for as
+// long as lasts says.
+func (t *SharedTier) hold(key, token string, attempt int, lasts time.Duration) *heldLease {
 	h := &heldLease{
 		tier: t, key: key, token: token, attempt: attempt,
 		facts: make(chan []byte, 1), end: make(chan ending, 1), until: time.Now().Add(leaseTTL),
 	}
-	t.spawn(h.renew)
+	t.spawn(func() { h.renew(lasts) })
 	return h
 }
 
 // renew renews the lease every second until its end.
-func (h *heldLease) renew() {
-	ticker := time.NewTicker(leaseRenew)
+func (h *heldLease) renew(lasts time.Duration) {
+	ticker, over := time.NewTicker(leaseRenew), time.NewTimer(lasts)
 	defer ticker.Stop()
+	defer over.Stop()
 	var facts []byte // that have not reached the server
 	for {
 		select {
 		case e := <-h.end:
 			h.release(e)
 			return
+		case <-over.C:
+			if h.letGo() {
+				n := news{kind: newsLate}
+				h.release(ending{message: n.encode(&h.tier.sealer, h.key)})
+				return
+			}
+			continue // its end is on the way
 		case facts = <-h.facts:
 		case <-ticker.C:
 		case <-h.tier.ctx.Done():
@@ -104,9 +120,30 @@ func (h *heldLease) giveBack() {
 	h.release(ending{message: n.encode(&h.tier.sealer, h.key)})
 }
 
+// letGo ends the lease although the fetch goes on, and reports whether it had not ended yet.
+func (h *heldLease) letGo() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ended {
+		return false
+	}
+	h.ended, h.late = true, !h.lost
+	return true
+}
+
+// isLate reports whether the fetch had a lease and has let it go.
+func (f *Fetch) isLate() bool {
+	if f.held == nil {
+		return false
+	}
+	f.held.mu.Lock()
+	defer f.held.mu.Unlock()
+	return f.held.late
+}
+
 // holdsLease reports whether the fetch may store: it has no lease, or still holds it.
 func (f *Fetch) holdsLease(ctx context.Context) bool {
-	if f.held == nil {
+	if f.held == nil || f.isLate() {
 		return true
 	}
 	err := f.held.extend(ctx, nil)

@@ -34,6 +34,8 @@ const (
 	newsAlone
 	// newsFailed: the origin has failed. One who waits tries again, or else none.
 	newsFailed
+	// newsLate: it goes on, and none is to wait for it any more. One of them fetches for all.
+	newsLate
 )
 
 // How long news stands in the place of a lease that has ended.
@@ -67,7 +69,7 @@ func (n *news) encode(s *sealer, key string) []byte {
 		if n.answered {
 			b = append(b, newsAnswered)
 		}
-	case newsNone, newsStored, newsUnstored, newsAlone:
+	case newsNone, newsStored, newsUnstored, newsAlone, newsLate:
 	}
 	return append(b, s.seal(b, "lease", key)[:newsSealBytes]...)
 }
@@ -101,7 +103,7 @@ func decodeNews(b []byte, s *sealer, key string) news {
 		if n.status < 400 || n.attempt < 1 || len(n.retryAfter) > maxRetryAfter {
 			return unknown
 		}
-	case newsStored, newsUnstored, newsAlone:
+	case newsStored, newsUnstored, newsAlone, newsLate:
 	case newsNone:
 		return unknown
 	default:

@@ -10,6 +10,7 @@ import "github.com/larder-cache/larder/store"
 //	what it sees ──┼─ held ──────────────────────► wait
 //	               ├─ held, for others ──────────► fetch
 //	               ├─ stored ────────────────────► look, and if there is nothing for it: take
+//	               ├─ let go ────────────────────► take
 //	               ├─ the first attempt failed ──► take
 //	               ├─ the second failed ─────────► fail, if it has waited for it, and else take
 //	               └─ unstored, alone ───────────► fetch
@@ -18,6 +19,7 @@ type turn struct {
 	attempt int    // which one its own fetch would be, for all nodes together
 	looks   int    // how often it has looked for what others have stored
 	waited  bool   // for a fetch of another node, or its requests for one of this node
+	late    bool   // that of another node was let go
 }
 
 // move is what a fetch does next.
@@ -76,6 +78,9 @@ func (t *turn) next(s sight, selected func(*store.Variant) bool) (move, LeaseOut
 			attempt = 1 // what failed for others' requests says little of one that comes later
 		}
 		t.seen, t.attempt = s.raw, attempt
+		return moveTake, 0
+	case newsLate:
+		t.seen, t.attempt, t.late = nil, 1, true // it has left nothing in its place
 		return moveTake, 0
 	case newsNone, newsStorable, newsUnstored, newsAlone:
 	}

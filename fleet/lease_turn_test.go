@@ -34,7 +34,12 @@ func TestTurn(t *testing.T) {
 			LeaseAlone, second, 1,
 		},
 		"unstored": {[]sight{{held: true}, {news: news{kind: newsUnstored}}}, []move{moveWait, moveFetch}, LeaseAlone, nil, 0},
-		"alone":    {[]sight{{news: news{kind: newsAlone}}}, []move{moveFetch}, LeaseAlone, nil, 0},
+		"let go": {
+			[]sight{{held: true}, {news: news{kind: newsLate}, raw: first}, {held: true}},
+			[]move{moveWait, moveTake, moveWait},
+			0, nil, 1,
+		},
+		"alone": {[]sight{{news: news{kind: newsAlone}}}, []move{moveFetch}, LeaseAlone, nil, 0},
 		"failed once": {
 			[]sight{{news: news{kind: newsFailed, attempt: 1, status: 503}, raw: first}, {taken: true}},
 			[]move{moveTake, moveLead},

@@ -161,9 +161,10 @@ type Fetch struct {
 	tier   *SharedTier
 	stamp  Stamp
 	turn   turn
-	held   *heldLease // nil: it fetches without one
-	handed bool       // Put has been called, which ends the lease
-	late   bool       // the server had no answer for Get in time: it is not waited for once more
+	held   *heldLease    // nil: it fetches without one
+	lasts  time.Duration // how long others wait for it, if it fetches for all
+	handed bool          // Put has been called, which ends the lease
+	late   bool          // the server had no answer for Get in time: it is not waited for once more
 	// compress says that what is put is compressed where that saves something.
 	compress bool
 }

@@ -232,12 +232,28 @@ func (t *SharedTier) put(j *upload) error {
 	if len(raw) > MaxRecordBytes {
 		return errTooLarge
 	}
-	if !j.fetch.holdsLease(t.ctx) {
+	if !j.fetch.holdsLease(t.ctx) || j.fetch.isLate() && t.hasNewer(at, e.RequestTime) {
 		return errSuperseded
 	}
 	return t.write(func(ctx context.Context) error {
 		return t.engine.PutRecord(ctx, keyText(at.key), at.variant, raw, appendRow(nil, &e.Variant), ttl)
 	})
+}
+
+// hasNewer reports whether there is a record of a response that was requested after a time. Another
+// node may have fetched for all since a fetch has let its lease go. Where the server does not say,
+// it is taken for granted.
+func (t *SharedTier) hasNewer(at place, than time.Time) bool {
+	var raw []byte
+	err := t.write(func(ctx context.Context) (err error) {
+		raw, err = t.engine.Record(ctx, keyText(at.key), at.variant)
+		return err
+	})
+	if err != nil || raw == nil {
+		return err != nil
+	}
+	r, err := t.sealer.decodeRecord(raw, at, t.fromServer)
+	return err == nil && r.entry.RequestTime.After(than)
 }
 
 // putBody puts a body into its record, or uploads its chunks. Those of a response that was renewed

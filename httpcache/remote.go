@@ -30,11 +30,13 @@ type RemoteFetch interface {
 	Get(ctx context.Context, key store.Key, selects func(*store.Variant) int) store.Result
 	// Await waits while another machine fetches for the same lease, until a time at most. again
 	// says that it has stored the response. failed is the status with which others have failed
-	// meanwhile, as Failed was told it; otherwise it is 0. waited says that requests have waited
-	// for a fetch of this machine, too, and that it failed. selected reports whether a response of
-	// a variant is for this fetch: it does not wait for one that is not.
-	Await(ctx context.Context, lease store.Key, until time.Time, waited bool, selected func(*store.Variant) bool) (
-		again bool, failed int, answered bool, retryAfter string)
+	// meanwhile, as Failed was told it; otherwise it is 0. late says that one has fetched for
+	// longer than until, or than others wait for it. lasts is how long others wait for this one,
+	// if it is the first. waited says that requests have waited for a fetch of this machine, too,
+	// and that it failed. selected reports whether a response of a variant is for this fetch: it
+	// does not wait for one that is not.
+	Await(ctx context.Context, lease store.Key, until time.Time, lasts time.Duration, waited bool, selected func(*store.Variant) bool) (
+		again, late bool, failed int, answered bool, retryAfter string)
 	// Storable tells at the response header that the response will be offered by Put when it is
 	// whole. length is -1 if it is not known. A body that turns out longer than limit is Unshared.
 	Storable(v *store.Variant, length int64) (limit int64)
@@ -80,18 +82,19 @@ func (x *Fetch) answerFromRemote() bool {
 	if x.isSliceFetch() {
 		return x.sliceFromRemote()
 	}
-	ctx, until := x.flight.Context(), x.begun.Add(x.route.Wait)
+	until := x.begun.Add(x.route.Wait)
 	own := x.selector()
 	selected := func(v *store.Variant) bool { return own(v) > 0 }
 	for {
-		found := x.remote.Get(ctx, x.key, own)
+		found := x.remote.Get(x.flight.Context(), x.key, own)
 		if x.answerWith(&found) {
 			return true
 		}
 		if !x.waitsForOthers() {
 			return false
 		}
-		again, failed, answered, retryAfter := x.remote.Await(ctx, x.leaseKey(found.Known), until, x.flight.Attempt() > 1, selected)
+		again, _, failed, answered, retryAfter := x.remote.Await(
+			x.flight.Context(), x.leaseKey(found.Known), until, x.route.Wait, x.flight.Attempt() > 1, selected)
 		if failed != 0 {
 			x.failElsewhere(failed, answered, retryAfter)
 			return true

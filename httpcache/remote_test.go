@@ -30,6 +30,10 @@ type sharedMap struct {
 	storable func()                      // called within Storable
 	await    func(call int) (again bool, failed int)
 	silent   bool // what has failed had no answer
+	// holds says that another machine fetches, and for how long: Await waits for it, and notes for
+	// how long at most.
+	holds time.Duration
+	waits []time.Duration
 }
 
 // begin is Options.Remote.
@@ -74,14 +78,22 @@ func (m *sharedMapFetch) Get(_ context.Context, key store.Key, selects func(*sto
 }
 
 func (m *sharedMapFetch) Await(
-	context.Context, store.Key, time.Time, bool, func(*store.Variant) bool,
-) (again bool, failed int, answered bool, retryAfter string) {
+	_ context.Context, _ store.Key, until time.Time, _ time.Duration, _ bool, _ func(*store.Variant) bool,
+) (again, late bool, failed int, answered bool, retryAfter string) {
+	if m.holds > 0 {
+		wait := time.Until(until)
+		m.mu.Lock()
+		m.sharedMap.waits = append(m.sharedMap.waits, wait)
+		m.mu.Unlock()
+		time.Sleep(min(wait, m.holds))
+		return false, wait > 0, 0, false, ""
+	}
 	if m.await == nil {
-		return false, 0, false, ""
+		return false, false, 0, false, ""
 	}
 	m.waits++
 	again, failed = m.await(m.waits)
-	return again, failed, !m.silent, "7"
+	return again, false, failed, !m.silent, "7"
 }
 
 func (m *sharedMapFetch) Storable(_ *store.Variant, length int64) (limit int64) {

@@ -25,17 +25,18 @@ func (q *Request) beginRemoteSlice(s *sliceOf) RemoteFetch {
 // sliceFromRemote shares a slice that another machine has stored, or is about to store. If it
 // reports false, the origin is asked.
 func (x *Fetch) sliceFromRemote() bool {
-	ctx, until := x.flight.Context(), x.begun.Add(x.route.Wait)
+	until := x.begun.Add(x.route.Wait)
 	key := x.slice.object.key(x.slice.number)
 	for {
-		found := x.remote.Get(ctx, key, anySlice)
+		found := x.remote.Get(x.flight.Context(), key, anySlice)
 		if x.shareFound(found.Entry) {
 			return true
 		}
 		if !x.waitsForOthers() {
 			return false
 		}
-		again, failed, answered, retryAfter := x.remote.Await(ctx, x.lease, until, x.flight.Attempt() > 1, func(*store.Variant) bool { return true })
+		again, _, failed, answered, retryAfter := x.remote.Await(
+			x.flight.Context(), x.lease, until, x.route.Wait, x.flight.Attempt() > 1, func(*store.Variant) bool { return true })
 		if failed != 0 {
 			failure := failed
 			if !answered {

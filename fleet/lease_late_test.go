@@ -1,0 +1,181 @@
+package fleet_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/larder-cache/larder/fleet/fleettest"
+	"github.com/larder-cache/larder/httpcache"
+)
+
+// coalesceWait is what the nodes of these tests wait for a fetch, their default.
+const coalesceWait = httpcache.DefaultWait
+
+// slowForOne is an origin of pages that are fresh for two seconds. What a request with X-Slow gets
+// stands still for a hundred, before its header or in its body. It counts all others.
+type slowForOne struct {
+	*site
+	asked atomic.Int64
+}
+
+func newSlowForOne(t *testing.T, n int, header ...string) *slowForOne {
+	o := new(slowForOne)
+	o.site = newSite(t, n, o.answer(header...), nil)
+	return o
+}
+
+func (o *slowForOne) answer(header ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Slow") == "" {
+			o.asked.Add(1)
+		}
+		stands := func(where string) {
+			if r.Header.Get("X-Slow") == where {
+				select {
+				case <-time.After(100 * time.Second):
+				case <-r.Context().Done():
+				}
+			}
+		}
+		stands("header")
+		for i := 0; i < len(header); i += 2 {
+			w.Header().Set(header[i], header[i+1])
+		}
+		if r.Header.Get("If-None-Match") != "" {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		_, _ = io.WriteString(w, "te")
+		_ = http.NewResponseController(w).Flush()
+		stands("body")
+		_, _ = io.WriteString(w, "xt")
+	}
+}
+
+// wave has three ordinary clients ask each of some nodes at once, and returns how long the longest
+// has waited and how often the origin was asked for others.
+func (o *slowForOne) wave(nodes ...int) (longest time.Duration, asked int64) {
+	o.t.Helper()
+	var clients sync.WaitGroup
+	var mu sync.Mutex
+	begun, before := time.Now(), o.asked.Load()
+	for _, i := range nodes {
+		for range 3 {
+			clients.Go(func() {
+				got := o.nodes[i].get("/")
+				mu.Lock()
+				defer mu.Unlock()
+				if longest = max(longest, time.Since(begun)); got.body != "text" {
+					o.t.Errorf("node %d: %v", i, got)
+				}
+			})
+		}
+	}
+	clients.Wait()
+	return longest, o.asked.Load() - before
+}
+
+// moment is about how long something may take beside what is waited for.
+const moment = 100 * time.Millisecond
+
+// TestSlowFetchOfAnotherNodeIsWaitedForOnce: one request, for which the origin stood still, held
+// the lease of a page for as long as it lived. Each request of the other nodes that found the page
+// expired waited as long as `coalesce wait` says for it, or a second longer.
+func TestSlowFetchOfAnotherNodeIsWaitedForOnce(t *testing.T) {
+	for name, tc := range map[string]struct {
+		header []string
+		where  string
+		silent bool // messages are lost
+	}{
+		"before its header": {header: []string{"Cache-Control", "max-age=2"}, where: "header"},
+		"in its body":       {header: []string{"Cache-Control", "max-age=2"}, where: "body"},
+		"a validator":       {header: []string{"Cache-Control", "max-age=2", "Etag", `"1"`}, where: "header"},
+		"no messages":       {header: []string{"Cache-Control", "max-age=2"}, where: "header", silent: true},
+	} {
+		for _, nodes := range [][]int{{1, 2}, {0, 1, 2}} {
+			if tc.where == "body" && nodes[0] == 0 {
+				continue // who has a part of its body stays
+			}
+			t.Run(fmt.Sprint(name, nodes), func(t *testing.T) {
+				inBubble(t, func(t *testing.T) {
+					o := newSlowForOne(t, 3, tc.header...)
+					o.server.SetFault(func(c fleettest.Call) (f fleettest.Fault) {
+						if tc.silent && c.Method == "Listen" {
+							f.Err = fleettest.ErrLost
+						}
+						return f
+					})
+					begun := time.Now()
+					go o.nodes[0].get("/", "X-Slow", tc.where)
+					time.Sleep(300 * time.Millisecond)
+					if longest, _ := o.wave(nodes...); longest > coalesceWait {
+						t.Errorf("the first to come wait for %v", longest)
+					}
+					for time.Since(begun) < 90*time.Second {
+						time.Sleep(3 * time.Second)
+						if longest, asked := o.wave(nodes...); longest > moment || asked != 1 {
+							t.Errorf("after %v they wait for %v, and ask %d times", time.Since(begun), longest, asked)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestLeaseIsHeldForAWhile: a lease was renewed for as long as its fetch lived. A fetch that takes
+// longer than others wait leaves it to them. What it brings in the end they have, unless they have
+// something newer.
+func TestLeaseIsHeldForAWhile(t *testing.T) {
+	for name, tc := range map[string]struct {
+		between bool // another node fetches meanwhile
+		want    string
+		calls   int64
+	}{
+		"nothing newer": {false, "text 1", 1},
+		"a newer one":   {true, "text 2", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				var s *site
+				s = newSite(t, 3, func(w http.ResponseWriter, _ *http.Request) {
+					n := s.calls.Load()
+					if n == 1 {
+						time.Sleep(coalesceWait + 5*time.Second)
+					}
+					page(fmt.Sprint("text ", n))(w, nil)
+				}, nil)
+				var first sync.WaitGroup
+				first.Go(func() { s.nodes[0].get("/") })
+				time.Sleep(coalesceWait + time.Second)
+				if begun := time.Now(); tc.between {
+					if got := s.nodes[1].get("/"); got.body != tc.want || time.Since(begun) > moment {
+						t.Errorf("%v after %v", got, time.Since(begun))
+					}
+				}
+				first.Wait()
+				s.nodes[0].awaitIdle()
+				if got := s.nodes[2].get("/"); got.body != tc.want || s.calls.Load() != tc.calls {
+					t.Errorf("%v after %d calls of the origin, want %s after %d", got, s.calls.Load(), tc.want, tc.calls)
+				}
+			})
+		})
+	}
+}
+
+// TestOthersAskTogetherForWhatIsLate: those who wait when a lease is let go are one fetch again.
+func TestOthersAskTogetherForWhatIsLate(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o := newSlowForOne(t, 10, "Cache-Control", "max-age=2")
+		go o.nodes[0].get("/", "X-Slow", "header")
+		time.Sleep(2 * time.Second)
+		if longest, asked := o.wave(1, 2, 3, 4, 5, 6, 7, 8, 9); longest > coalesceWait-2*time.Second+moment || asked != 1 {
+			t.Errorf("they wait for %v, and ask %d times", longest, asked)
+		}
+	})
+}
