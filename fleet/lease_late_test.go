@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -126,6 +127,73 @@ func TestSlowFetchOfAnotherNodeIsWaitedForOnce(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestSlowClientAtAnotherNodeIsWaitedForOnce: a client that asks most often leads each fetch of its
+// node, and so has the lease whenever the page has expired.
+func TestSlowClientAtAnotherNodeIsWaitedForOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o := newSlowForOne(t, 3, "Cache-Control", "max-age=2")
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go func() {
+			for ctx.Err() == nil {
+				go o.nodes[0].get("/", "X-Slow", "header")
+				time.Sleep(47 * time.Millisecond)
+			}
+		}()
+		time.Sleep(time.Millisecond)
+		begun := time.Now()
+		for time.Since(begun) < time.Minute {
+			early := time.Since(begun) < coalesceWait // each node learns it once
+			longest, asked := o.wave(1, 2)
+			if !early && longest > time.Second || longest > coalesceWait+moment || asked > 4 {
+				t.Errorf("after %v they wait for %v, and ask %d times", time.Since(begun), longest, asked)
+			}
+			time.Sleep(3 * time.Second)
+		}
+	})
+}
+
+// TestSlowFetchOfAnotherNodeDelaysNoRefresh: nor is a stale page refreshed later for it.
+func TestSlowFetchOfAnotherNodeDelaysNoRefresh(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o := newSlowForOne(t, 2, "Cache-Control", "max-age=2, stale-while-revalidate=600")
+		o.wave(0, 1)
+		time.Sleep(3 * time.Second)
+		go o.nodes[0].get("/", "X-Slow", "header") // is answered, and has the page refreshed
+		time.Sleep(300 * time.Millisecond)
+		begun := time.Now()
+		for time.Since(begun) < 90*time.Second {
+			before := o.asked.Load()
+			if got := o.nodes[1].get("/"); got.body != "text" {
+				t.Error(got)
+			}
+			time.Sleep(4 * time.Second)
+			if o.asked.Load() == before && time.Since(begun) > coalesceWait+5*time.Second {
+				t.Errorf("after %v it is not refreshed", time.Since(begun))
+			}
+		}
+	})
+}
+
+// TestWaitOfAllFetches: who had waited a second for a fetch of its node, and then begun another,
+// waited as long as `coalesce wait` says for another node's.
+func TestWaitOfAllFetches(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o := newSlowForOne(t, 2, "Cache-Control", "max-age=2")
+		begun := time.Now()
+		for time.Since(begun) < 2*time.Minute {
+			for i := range o.nodes { // each leads the fetch of its node, and one of them has the lease
+				go o.nodes[i].get("/", "X-Slow", "header")
+			}
+			time.Sleep(300 * time.Millisecond)
+			if longest, _ := o.wave(0, 1); longest > coalesceWait {
+				t.Errorf("after %v they wait for %v", time.Since(begun), longest)
+			}
+			time.Sleep(3 * time.Second)
+		}
+	})
 }
 
 // TestLeaseIsHeldForAWhile: a lease was renewed for as long as its fetch lived. A fetch that takes

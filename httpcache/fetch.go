@@ -82,6 +82,9 @@ type Fetch struct {
 	trace *Trace // of its leader, nil unless that is explained
 
 	remote RemoteFetch // nil: other machines have no part in it
+	// othersUntil is until when it waits for fetches of other machines. See lateremote.go for both.
+	othersUntil time.Time
+	lateKey     store.Key // where it is remembered that one was late
 	// remoteSlice is for the slice that a first part brings, where remote is for the head.
 	remoteSlice RemoteFetch
 	// remoteLimit is how long a body may be for them, negative if it is too long already.
@@ -196,6 +199,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 func (q *Request) entrust(x *Fetch) {
 	if x.remote != nil {
 		x.lease = q.leaseBase()
+		q.limitWait(x, x.tag().key)
 	}
 	if q.unsafe() {
 		if in := q.invalidation(); in != nil {

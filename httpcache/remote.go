@@ -82,7 +82,6 @@ func (x *Fetch) answerFromRemote() bool {
 	if x.isSliceFetch() {
 		return x.sliceFromRemote()
 	}
-	until := x.begun.Add(x.route.Wait)
 	own := x.selector()
 	selected := func(v *store.Variant) bool { return own(v) > 0 }
 	for {
@@ -93,8 +92,7 @@ func (x *Fetch) answerFromRemote() bool {
 		if !x.waitsForOthers() {
 			return false
 		}
-		again, _, failed, answered, retryAfter := x.remote.Await(
-			x.flight.Context(), x.leaseKey(found.Known), until, x.route.Wait, x.flight.Attempt() > 1, selected)
+		again, failed, answered, retryAfter := x.awaitRemote(x.leaseKey(found.Known), selected)
 		if failed != 0 {
 			x.failElsewhere(failed, answered, retryAfter)
 			return true

@@ -173,6 +173,9 @@ func (q *Request) newSliceFetch(
 		remote: q.beginRemoteSlice(&s), remoteLimit: -1, lease: lease,
 		copies: 1, seed: append([]field(nil), seed...), begun: time.Now(), over: make(chan struct{}),
 	}
+	if x.remote != nil {
+		q.limitWait(x, q.lateSliceKey(s.object))
+	}
 	x.leaderGone.Store(true) // no client hears of its panics
 	x.keyed.header, x.keyed.inner = nil, &x.inner
 	x.writer = &x.first

@@ -25,7 +25,6 @@ func (q *Request) beginRemoteSlice(s *sliceOf) RemoteFetch {
 // sliceFromRemote shares a slice that another machine has stored, or is about to store. If it
 // reports false, the origin is asked.
 func (x *Fetch) sliceFromRemote() bool {
-	until := x.begun.Add(x.route.Wait)
 	key := x.slice.object.key(x.slice.number)
 	for {
 		found := x.remote.Get(x.flight.Context(), key, anySlice)
@@ -35,8 +34,7 @@ func (x *Fetch) sliceFromRemote() bool {
 		if !x.waitsForOthers() {
 			return false
 		}
-		again, _, failed, answered, retryAfter := x.remote.Await(
-			x.flight.Context(), x.lease, until, x.route.Wait, x.flight.Attempt() > 1, func(*store.Variant) bool { return true })
+		again, failed, answered, retryAfter := x.awaitRemote(x.lease, func(*store.Variant) bool { return true })
 		if failed != 0 {
 			failure := failed
 			if !answered {
