@@ -71,6 +71,12 @@ func (c *clientRequest) Detach(ctx context.Context, r *http.Request, copies int)
 }
 
 // Expand implements httpcache.Origin.
+// Client returns the address that trusted_proxies and client_ip_headers of the server make known.
+func (c *clientRequest) Client() string {
+	address, _ := caddyhttp.GetVar(c.HTTP().Context(), caddyhttp.ClientIPVarKey).(string)
+	return address
+}
+
 func (c *clientRequest) Expand(text string) string { return c.replacer().ReplaceAll(text, "") }
 
 // Decided implements httpcache.Origin.

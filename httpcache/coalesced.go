@@ -18,6 +18,7 @@ type flightTag struct {
 	generation uint64    // of the purges, when its fetch began
 	begun      time.Time // its fetch began then, or a little later
 	solo       bool      // no other request can join
+	client     string    // that led the fetch, see late.go
 	// Another was late when it began, and the request that began it had given that up, see late.go.
 	followsLate bool
 	// failure is the status with which the fetch failed, if it did, or rfc9111.NoAnswer.
@@ -155,7 +156,7 @@ func (q *Request) run(x *Fetch) {
 // begin opens a ticket for a fetch that this request may have to make, and returns it with its
 // flightTag.
 func (q *Request) begin(key store.Key) (ticket, *flightTag) {
-	tag := &flightTag{key: key, url: q.storedURL(), begun: q.now, followsLate: q.hasGivenUp()}
+	tag := &flightTag{key: key, url: q.storedURL(), begun: q.now, client: q.origin.Client(), followsLate: q.hasGivenUp()}
 	t := q.cache().begin(tag.url)
 	tag.generation = t.Generation()
 	return t, tag
@@ -341,7 +342,7 @@ func (q *Request) waitTimeout(s membership) time.Duration {
 	}
 	left := time.Until(f.deadline)
 	if q.givesUpEarly(s.flight) {
-		left = min(left, lateHeader)
+		left = min(left, q.lateWait(q.flightKey()))
 	}
 	return max(1, left) // 0 would be for ever
 }

@@ -1,6 +1,7 @@
 package httpcache
 
 import (
+	"crypto/sha256"
 	"time"
 
 	"github.com/larder-cache/larder/coalesce"
@@ -21,6 +22,14 @@ import (
 // An origin may be slow for all as well. Then two fetches are under way where one was before: what
 // was begun by one who had given up is not given up early, and newcomers join it. A wait that was
 // given up early does not renew the memory.
+//
+// A client that stays, and asks often, would be the first to give up as well, and lead that one
+// too. So it is remembered which client has led what was waited for in vain. It gives up half a
+// second later than others, and joins what one of them has begun. Where all come from one address
+// that changes nothing.
+//
+// A POST with its content in the key waits likewise. It is sent once: who gives up has not sent its
+// own.
 
 // lateKeep is how long it is remembered that a wait was in vain.
 const lateKeep = 2 * time.Minute
@@ -33,9 +42,39 @@ func (q *Request) wasLate(key store.Key) bool { return q.cache().lateFetches.lat
 // noteLate remembers that a wait for a flight under the key was in vain, if the origin had the time
 // for it: a fetch that stood in a queue, or followed one that failed, says nothing.
 func (q *Request) noteLate(key store.Key, f *coalesce.Flight) {
-	if f.Silent() >= q.route.Wait-lateHeader && !f.Queued() {
+	if hadItsTime(f, q.route.Wait) {
 		q.cache().lateFetches.note(key, time.Now())
+		q.noteLateClient(key, f)
 	}
+}
+
+// hadItsTime reports whether the origin had the time that a request waits for others.
+func hadItsTime(f *coalesce.Flight, wait time.Duration) bool {
+	return f.Silent() >= wait-lateHeader && !f.Queued()
+}
+
+// noteLateClient remembers which client has led a flight that was waited for in vain.
+func (q *Request) noteLateClient(key store.Key, f *coalesce.Flight) {
+	if client := f.Tag().(*flightTag).client; client != "" && hadItsTime(f, q.route.Wait) {
+		q.cache().lateFetches.note(keyOfClient(key, client), time.Now())
+	}
+}
+
+// lateWait is how long the request waits for a flight that it gives up early.
+func (q *Request) lateWait(key store.Key) time.Duration {
+	if q.cache().lateFetches.lately(keyOfClient(key, q.origin.Client()), time.Now()) {
+		return lateHeader + lateHeader/2
+	}
+	return lateHeader
+}
+
+// keyOfClient stands for what one client asks for.
+func keyOfClient(key store.Key, client string) store.Key {
+	b := keyBuffers.Get().(*keyBytes)
+	defer keyBuffers.Put(b)
+	b.bytes = append(b.bytes[:0], key[:]...)
+	b.text(client)
+	return sha256.Sum256(b.bytes)
 }
 
 // followsLate reports whether a flight was begun because another was late. It is not given up
@@ -59,7 +98,7 @@ func (q *Request) isLate(f *coalesce.Flight) bool {
 // for the flight after that, and one to look again. A third attempt is the last: it is for those
 // alone who wait for it.
 func (q *Request) givesUpEarly(f *coalesce.Flight) bool {
-	return q.rounds >= 2 && f.Attempt() <= 2 && !q.hasGivenUp() && !followsLate(f) && !f.Queued() && !q.unsafe() &&
+	return q.rounds >= 2 && f.Attempt() <= 2 && !q.hasGivenUp() && !followsLate(f) && !f.Queued() &&
 		q.sharing() == sharingOpen && q.wasLate(q.flightKey())
 }
 
@@ -67,7 +106,7 @@ func (q *Request) givesUpEarly(f *coalesce.Flight) bool {
 // has if the wait was given up early. When all its time is over, it looks once more before it asks
 // alone: what it has given up may be stored by now.
 func (q *Request) goesOn(f *coalesce.Flight) bool {
-	if q.unsafe() || q.sharing() != sharingOpen {
+	if q.sharing() != sharingOpen {
 		return false // what could not be shared has a memory of its own
 	}
 	if time.Until(q.following.deadline) > 0 {
@@ -78,7 +117,9 @@ func (q *Request) goesOn(f *coalesce.Flight) bool {
 		return false
 	}
 	q.following.isOver = true
-	if !q.following.gaveUp {
+	if q.following.gaveUp {
+		q.noteLateClient(q.flightKey(), f)
+	} else {
 		q.noteLate(q.flightKey(), f)
 	}
 	return true

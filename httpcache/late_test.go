@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ type slowForOne struct {
 	hangs  time.Duration // for how long
 	fails  int           // the status that they get, if it is set
 	takes  time.Duration // for all others
+	method string        // of requests, if it is not GET
 
 	mu           sync.Mutex
 	asked, under int
@@ -60,12 +62,21 @@ func (o *slowForOne) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
+func (o *slowForOne) request(w http.ResponseWriter, url string, header ...string) *http.Request {
+	r := newTestRequest(w, header...)
+	r.URL.RawQuery = url
+	if o.method != "" {
+		r.Method, r.Body, r.ContentLength = o.method, io.NopCloser(strings.NewReader("content")), int64(len("content"))
+	}
+	return r
+}
+
 // get asks as an ordinary client, and notes how long that takes.
 func (o *slowForOne) get(t *testing.T, url string, header ...string) {
 	t.Helper()
 	begun, w := time.Now(), httptest.NewRecorder()
-	r := newTestRequest(w, header...)
-	r.URL.RawQuery = url
+	r := o.request(w, url, header...)
+	r.RemoteAddr = "203.0.113.9:1234"
 	if err := o.h.ServeHTTP(w, r, o.ServeHTTP); err != nil {
 		t.Error(err)
 		return
@@ -91,8 +102,7 @@ func (o *slowForOne) pester(t *testing.T, url string, until time.Time, stays tim
 			ctx, cancel := context.WithTimeout(t.Context(), stays)
 			defer cancel()
 			w := httptest.NewRecorder()
-			r := newTestRequest(w, "X-Slow", fmt.Sprint(i)).WithContext(ctx)
-			r.URL.RawQuery = url
+			r := o.request(w, url, "X-Slow", fmt.Sprint(i)).WithContext(ctx)
 			_ = o.h.ServeHTTP(w, r, o.ServeHTTP)
 		}()
 		time.Sleep(47 * time.Millisecond)
@@ -103,14 +113,18 @@ func (o *slowForOne) pester(t *testing.T, url string, until time.Time, stays tim
 // second and left, led one fetch of a page after the other. All others waited for each as long as
 // `coalesce wait` says.
 func TestSlowClientIsNotWaitedForAgain(t *testing.T) {
-	for name, header := range map[string][]string{
-		"without a validator": {"Cache-Control", "max-age=1"},
-		"with a validator":    {"Cache-Control", "max-age=1", "Etag", `"1"`},
-		"no-cache":            {"Cache-Control", "no-cache", "Etag", `"1"`},
+	for name, tt := range map[string]struct {
+		header []string
+		method string
+	}{
+		"without a validator": {header: []string{"Cache-Control", "max-age=1"}},
+		"with a validator":    {header: []string{"Cache-Control", "max-age=1", "Etag", `"1"`}},
+		"no-cache":            {header: []string{"Cache-Control", "no-cache", "Etag", `"1"`}},
+		"POST":                {[]string{"Cache-Control", "max-age=1", "Content-Location", "/some/path?a"}, http.MethodPost},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				o := &slowForOne{h: newTestHandler(t), header: header, hangs: 40 * time.Second}
+				o := &slowForOne{h: contentRoute(t, BodyAsSent, func(r *Rules) { r.Policy.TTL = nil }), header: tt.header, method: tt.method, hangs: 40 * time.Second}
 				var clients sync.WaitGroup
 				begun := time.Now()
 				clients.Go(func() { o.pester(t, "a", begun.Add(40*time.Second), 300*time.Millisecond) })
@@ -139,6 +153,37 @@ func TestSlowClientIsNotWaitedForAgain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSlowClientThatStays: a client for which the origin hangs, and that asked 20 times a second
+// and stayed, was the first of those who gave up its own fetch, and led the next. All others waited
+// for that one as long as `coalesce wait` says, each time the page had expired.
+func TestSlowClientThatStays(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o := &slowForOne{h: newTestHandler(t), header: []string{"Cache-Control", "max-age=1"}, hangs: 100 * time.Second}
+		var clients sync.WaitGroup
+		begun := time.Now()
+		clients.Go(func() { o.pester(t, "a", begun.Add(60*time.Second), o.hangs) })
+		time.Sleep(time.Millisecond)
+		for range 4 {
+			clients.Go(func() {
+				for time.Since(begun) < 60*time.Second {
+					o.get(t, "a")
+					o.mu.Lock()
+					if time.Since(begun) < 21*time.Second { // once for its first fetch, and once for that after it
+						o.longest = 0
+					}
+					o.mu.Unlock()
+					time.Sleep(100 * time.Millisecond)
+				}
+			})
+		}
+		clients.Wait()
+		if most := lateHeader + lateHeader/4; o.longest > most {
+			t.Errorf("after the first waits one waits for %v, want %v at most", o.longest, most)
+		}
+		time.Sleep(o.hangs)
+	})
 }
 
 // TestSlowRefreshIsNotWaitedForAgain: the same client kept a page from being refreshed in the
@@ -286,7 +331,9 @@ func TestSlowClientOfSlices(t *testing.T) {
 			asked := fmt.Sprintf("bytes=%d00-%d09", 2+n, 2+n)
 			slow.Go(func() {
 				w := httptest.NewRecorder()
-				_ = f.read(h, w, newTestRequest(w, "Range", asked, "X-Slow", "yes"))
+				r := newTestRequest(w, "Range", asked, "X-Slow", "yes")
+				r.RemoteAddr = "203.0.113.9:1234"
+				_ = f.read(h, w, r)
 			})
 			time.Sleep(time.Millisecond)
 			begun, w := time.Now(), httptest.NewRecorder()

@@ -21,6 +21,8 @@ type Origin interface {
 	// and one for a request that is made for several fetches. Handlers are to see in them what they
 	// would see in r.
 	Detach(ctx context.Context, r *http.Request, copies int) OriginRequest
+	// Client names the client by its address, as far as the server knows it.
+	Client() string
 	// Expand replaces the placeholders in a text of the configuration.
 	Expand(text string) string
 	// ExpandURL does so in a text that names a URL. A placeholder for a part of the request's URL

@@ -86,9 +86,14 @@ func (q *Request) client() string {
 	if by := q.route.Repeats.By; by != "" {
 		return q.origin.Expand(by)
 	}
-	host, _, err := net.SplitHostPort(q.r.RemoteAddr)
+	return remoteHost(q.r)
+}
+
+// remoteHost is the host that the connection of a request comes from.
+func remoteHost(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
-		return q.r.RemoteAddr
+		return r.RemoteAddr
 	}
 	return host
 }

@@ -331,7 +331,7 @@ func (b *sliceBody) await(h *openSlice, givesUp bool) error {
 	if h.on.flight.Queued() {
 		wait += b.q.route.Budget.Wait()
 	} else if givesUp && !followsLate(h.on.flight) && b.q.wasLate(late) {
-		wait = min(wait, lateHeader)
+		wait = min(wait, b.q.lateWait(late))
 	}
 	switch result := h.on.member.Wait(b.q.r.Context(), wait, nil); result {
 	case coalesce.Shared:

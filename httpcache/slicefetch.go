@@ -75,7 +75,7 @@ var (
 func (q *Request) beginSlice(s sliceOf, seed []field, alone bool) membership {
 	key := s.object.key(s.number)
 	lease := q.sliceFlightKey(key, q.route.cookiesApart)
-	tag := &flightTag{key: q.route.byRules(lease), url: s.head.URL, begun: time.Now(), followsLate: s.gaveUp}
+	tag := &flightTag{key: q.route.byRules(lease), url: s.head.URL, begun: time.Now(), client: q.origin.Client(), followsLate: s.gaveUp}
 	t := q.cache().begin(tag.url)
 	tag.generation = t.Generation()
 	var f *coalesce.Flight
