@@ -62,6 +62,7 @@ func clientURL(r *http.Request) *url.URL {
 	if orig == nil {
 		return r.URL
 	}
+	// Nothing but Caddy has the key, and a look at the type would copy the request once more.
 	return cmp.Or(orig.(http.Request).URL, r.URL)
 }
 

@@ -22,6 +22,7 @@ func (q *Request) dueEarly() bool {
 		q.mayRefreshEarly()
 }
 
+// refreshEarly has the flight's key in its own frame, not in that of a hit.
 func (q *Request) refreshEarly() { q.refreshInBackground(q.flightKey(), true) }
 
 // mayRefreshEarly reports whether the request is one on whose behalf what is fresh may be fetched.

@@ -241,7 +241,7 @@ func overlay(h http.Header, changed []field, room scratch) {
 	}
 }
 
-// joined returns both in a slice of their own.
+// joined returns both in a slice of their own. What it needs of the stack is not overlay's.
 func joined(values, more []string) []string { return slices.Concat(values, more) }
 
 // replaceHeader makes to equal to from, in place.

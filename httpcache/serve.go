@@ -116,7 +116,7 @@ func (q *Request) round(use rfc9111.Use) (answered bool, err error) {
 		}
 	}()
 	if use == rfc9111.UseFresh && q.trace == nil {
-		return q.hit() // courseHit
+		return q.hit() // as choose says, without the frame of proceed
 	}
 	return q.proceed(use)
 }

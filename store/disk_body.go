@@ -38,7 +38,7 @@ func WriteBody(w io.Writer, b Body, off, n int64, client Interrupter) (written i
 	if onDisk, ok := b.(*diskBody); ok {
 		return onDisk.writeTo(w, off, end, client)
 	}
-	return writeChunks(w, b, off, end)
+	return writeByChunk(w, b, off, end)
 }
 
 // endOf is where n bytes of a body from off on end, or all that follow.
@@ -49,8 +49,8 @@ func endOf(b Body, off, n int64) int64 {
 	return off + n
 }
 
-// writeChunks writes a body that is in memory.
-func writeChunks(w io.Writer, b Body, off, end int64) (written int64, err error) {
+// writeByChunk writes a body of any kind but a diskBody, whose chunks would be copied.
+func writeByChunk(w io.Writer, b Body, off, end int64) (written int64, err error) {
 	for off+written < end {
 		piece, err := b.Chunk(off + written)
 		if err != nil {

@@ -26,7 +26,8 @@ type Result struct {
 	Hold
 }
 
-// Hold keeps the Body of a Result's Entry as it is. The zero value keeps nothing.
+// Hold keeps the Body of a Result's Entry as it is. The zero value keeps nothing. A copy is the
+// same hold: one of the two is released. Share makes another.
 type Hold struct {
 	memory *memory
 	item   *item // where Entry is one in memory

@@ -166,10 +166,10 @@ func (r *Result) WriteBody(w io.Writer, b Body, off, n int64, client Interrupter
 			err = ErrIdle
 		}
 	}()
-	if r.pinned != nil { // the record alone is in memory
+	if r.pinned != nil { // b is on disk, and the record alone in memory
 		return WriteBody(w, b, off, n, client)
 	}
-	return writeChunks(w, b, off, endOf(b, off, n))
+	return writeByChunk(w, b, off, endOf(b, off, n))
 }
 
 // breakOffSmall breaks off readers of small items that take nothing, if something has found no room
