@@ -1,0 +1,245 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+)
+
+// TestWhatAFullDiskHasIsReplaced: an old response is not back when the one that has taken its place
+// has left memory, and what was removed stays so.
+func TestWhatAFullDiskHasIsReplaced(t *testing.T) {
+	dir := t.TempDir()
+	url := func(n int) string { return fmt.Sprintf("http://example.com/%d", n) }
+	s, disk, clock, _ := onFullDisk(t, dir, bothTiers)
+	for n := range 4 {
+		s.Put(signedEntry(s, url(n), 1, 50_000), 0)
+	}
+	must(t, s.Sync())
+	r := s.Lookup(keyOf(url(0)), matchAny)
+	s.disk.pins.pin(r.Entry.ID, 50_000)        // it is read from disk
+	s.Put(signedEntry(s, url(0), 2, 5_000), 0) // queued when the disk is found to be full
+	disk.fillUp(t, s)
+	if held, used := s.disk.pins.inUse(); held != 0 || used != 50_000 {
+		t.Errorf("%d bytes count as deleted, and %d as read; none is deleted, and 50,000 are read", held, used)
+	}
+	s.disk.pins.unpin(r.Entry.ID)
+	r.Release()
+	if held := s.Stats().DiskHeld; held != 0 {
+		t.Errorf("%d bytes count as deleted when the reader has left", held)
+	}
+	if r := s.Lookup(keyOf("http://example.com/not there"), matchAny); r.Entry != nil {
+		t.Error("it is there")
+	}
+	s.Put(signedEntry(s, "http://example.com/not there", 1, 5_000), 0) // in the place of nothing
+	for version := range 3 {
+		s.Put(signedEntry(s, url(1), 2+version, 5_000), 0)
+	}
+	r = s.Lookup(keyOf(url(2)), matchAny)
+	s.Remove(r.Entry)
+	s.Remove(r.Entry)
+	r.Release()
+	if n, _, _ := s.queue.state(); n != 4 { // with that of the one by which it was noticed
+		t.Errorf("%d deletions wait", n)
+	}
+	s.Apply(Settings{Memory: 1, Disk: bothTiers.Disk})
+	for n, want := range []int{0, 0, 0, 1} {
+		if version, _ := found(t, s, url(n)); version != want {
+			t.Errorf("%s: version %d, want %d", url(n), version, want)
+		}
+	}
+	disk.makeRoom(t, s, clock)
+	must(t, s.Sync())
+	for n, want := range []int{0, 0, 0, 1} {
+		if version, _ := found(t, s, url(n)); version != want {
+			t.Errorf("%s: version %d, want %d, when it is written again", url(n), version, want)
+		}
+	}
+	checkAgreement(t, s)
+}
+
+// manyReplaced are those of a store of replacedOnFullDisk.
+var manyReplaced = Settings{Memory: 2 << 20, Disk: 64 << 20}
+
+// replacedOnFullDisk stores pages, and replaces all of them when the disk is full: more than a
+// store with so little memory remembers to delete.
+func replacedOnFullDisk(t *testing.T, pages int) (s *Store, disk *fullDisk, clock *testClock, url func(n int) string) {
+	t.Helper()
+	s, disk, clock, _ = onFullDisk(t, t.TempDir(), manyReplaced)
+	url = func(n int) string { return fmt.Sprintf("http://example.com/%d", n) }
+	for n := range pages {
+		s.Put(signedEntry(s, url(n), 1, 200), 0)
+	}
+	must(t, s.Sync())
+	disk.fillUp(t, s)
+	if most := s.diskWriter.pausedJobs(); most >= pages {
+		t.Fatalf("%d deletions may wait", most)
+	}
+	for n := range pages {
+		s.Put(signedEntry(s, url(n), 2, 200), 0)
+	}
+	return s, disk, clock, url
+}
+
+// TestMoreIsReplacedThanAFullDiskRemembers: what was deleted past the bound of the queue was
+// forgotten, and 477 of 1,500 responses that had been replaced were served again.
+func TestMoreIsReplacedThanAFullDiskRemembers(t *testing.T) {
+	const pages = 1500
+	s, disk, clock, url := replacedOnFullDisk(t, pages)
+	count := func(version int) (n int) {
+		for i := range pages {
+			if v, _ := found(t, s, url(i)); v == version {
+				n++
+			}
+		}
+		return n
+	}
+	if old, replaced := count(1), count(2); old > 0 || replaced != pages {
+		t.Errorf("%d of before and %d of now are found", old, replaced)
+	}
+	waitFor(t, func() bool { return s.Stats().Disk.State == "failed" })
+	disk.makeRoom(t, s, clock) // what is in memory is written
+	waitFor(t, func() bool { return s.memory.late.Load() == 0 })
+	must(t, s.Sync())
+	s.Apply(Settings{Memory: 1, Disk: manyReplaced.Disk})
+	if old, replaced := count(1), count(2); old > 0 || replaced != pages {
+		t.Errorf("when there is room %d of before and %d of now are found", old, replaced)
+	}
+	checkAgreement(t, s)
+}
+
+// TestWhatAFullDiskForgetsIsNotServed is the same where the new ones have left memory.
+func TestWhatAFullDiskForgetsIsNotServed(t *testing.T) {
+	const pages = 1500
+	s, _, _, url := replacedOnFullDisk(t, pages)
+	s.Apply(Settings{Memory: 1, Disk: manyReplaced.Disk})
+	for n := range pages {
+		if version, _ := found(t, s, url(n)); version != 0 {
+			t.Fatalf("%s: version %d, which was replaced", url(n), version)
+		}
+	}
+	waitFor(t, func() bool { return s.Stats().Disk.State == "failed" })
+}
+
+// TestDeletionsOfAFullDiskAreBounded: beyond a share of memory they are not kept, and the file is
+// not read any more.
+func TestDeletionsOfAFullDiskAreBounded(t *testing.T) {
+	s := keptByHand(t, bothTiers)
+	s.diskWriter.failed(&fullError{fullErrors[0]})
+	most := s.diskWriter.pausedJobs()
+	for n := range most + 10 {
+		if kept := s.queue.push(deletion(uint64(n), keyOf(fmt.Sprint(n)), Removed)); kept != (n < most) || s.disk.up.Load() != kept {
+			t.Fatalf("%d of %d: %v, and the file is read: %v", n, most, kept, s.disk.up.Load())
+		}
+	}
+	if !s.queue.push(deletion(0, keyOf("0"), Removed)) {
+		t.Error("one that waits already is refused")
+	}
+}
+
+// TestFullDiskDeletesFirst: what waits to be deleted, and would give room, was in one transaction
+// with what there was no room for, and was rolled back with that on each retry.
+func TestFullDiskDeletesFirst(t *testing.T) {
+	dir := t.TempDir()
+	s, disk, clock, _ := onFullDisk(t, dir, bothTiers)
+	old, given := putPages(t, s, 40), 20
+	remove := func(url string) {
+		r := s.Lookup(keyOf(url), matchAny)
+		s.Remove(r.Entry)
+		r.Release()
+	}
+	for n := range given { // leaves free pages
+		s.Put(signedEntry(s, fmt.Sprintf("http://example.com/given/%d", n), 1, 20_000), 0)
+	}
+	must(t, s.Sync())
+	for n := range given {
+		remove(fmt.Sprintf("http://example.com/given/%d", n))
+	}
+	must(t, s.Sync())
+	end := s.disk.size.Load()
+	interceptWrites(t, s, func(write writeAt) writeAt {
+		return func(p []byte, off int64) (int, error) {
+			if off+int64(len(p)) > end {
+				return 0, disk.error("write")
+			}
+			return write(p, off)
+		}
+	})
+	for n := range 100 {
+		s.Put(signedEntry(s, fmt.Sprintf("http://example.com/new/%d", n), 1, 30_000), 0)
+	}
+	if err := s.Sync(); !errors.Is(err, fullErrors[0]) {
+		t.Fatalf("Sync: %v", err)
+	}
+	for _, url := range old {
+		remove(url)
+	}
+	clock.advance(retryTime)
+	waitFor(t, func() bool { return s.Stats().Errors[DiskTier] >= 2 })
+	if n := hits(t, killed(t, dir), old); n != 0 {
+		t.Errorf("%d of %d that were removed are on disk", n, len(old))
+	}
+}
+
+// TestRenewalOnAFullDisk: one that was queued when the disk was found to be full had the large body
+// deleted that it has in common with what it renews.
+func TestRenewalOnAFullDisk(t *testing.T) {
+	const url = "http://example.com/"
+	dir := t.TempDir()
+	s, disk, clock, _ := onFullDisk(t, dir, Settings{Memory: 1 << 20, Disk: 64 << 20})
+	s.Put(signedEntry(s, url, 1, 2<<20), 0)
+	must(t, s.Sync())
+	disk.full.Store(true)
+	if !renew(t, s, url, "1") {
+		t.Fatal("not stored")
+	}
+	disk.fillUp(t, s)
+	wantRenewed(t, s, url, 1, "")
+	disk.makeRoom(t, s, clock)
+	must(t, s.Sync())
+	wantRenewed(t, s, url, 1, "")
+	if !renew(t, s, url, "2") {
+		t.Error("not stored when there is room")
+	}
+	must(t, s.Sync())
+	wantRenewed(t, killed(t, dir), url, 1, "2")
+	checkAgreement(t, s)
+}
+
+// TestVariantsOnAFullDisk: each new variant of one URL had a deletion wait, and so had each that
+// went for it. They filled the queue with what was never on disk.
+func TestVariantsOnAFullDisk(t *testing.T) {
+	const limit, there = 4, 2
+	s, disk, clock, _ := onFullDisk(t, t.TempDir(), bothTiers)
+	w := variantWorld{t, s, limit}
+	for n := range there {
+		w.put(fmt.Sprint("there ", n))
+	}
+	disk.fillUp(t, s)
+	for n := range 500 {
+		value := fmt.Sprint(n)
+		if w.finds(value) {
+			t.Fatalf("%s is there", value)
+		}
+		e := testEntry(s, variantURL, []byte(value))
+		e.Variant = Variant{Names: []string{"Accept-Language"}, Values: []string{value}}
+		if r := s.Put(e, limit); r != Stored || !w.finds(value) {
+			t.Fatalf("put %s: %v", value, r)
+		}
+	}
+	if n, _, _ := s.queue.state(); n > there+1 { // with that of the one by which it was noticed
+		t.Errorf("%d deletions wait, of %d variants that were on disk", n, there)
+	}
+	for n := range there {
+		if value := fmt.Sprint("there ", n); w.finds(value) {
+			t.Errorf("%s is found", value)
+		}
+	}
+	disk.makeRoom(t, s, clock)
+	waitFor(t, func() bool { return s.memory.late.Load() == 0 })
+	must(t, s.Sync())
+	if n := s.Stats().Disk.Entries; n != limit+1 {
+		t.Errorf("%d entries are on disk", n)
+	}
+	checkAgreement(t, s)
+}
