@@ -88,7 +88,7 @@ func (dw *diskWriter) pause(err error) {
 	dw.endCompaction(err)
 	dw.late.shard = shardCount
 	dw.bodyWriters.setAccepting(false)
-	for _, j := range dw.queue.pause(dw.pausedJobs()) {
+	for _, j := range dw.queue.pause(dw.pausedBytes()) {
 		j.refused = true
 		dw.s.endPut(j)
 	}
@@ -101,9 +101,10 @@ func (dw *diskWriter) maySweep() bool {
 	return dw.disk != nil && dw.disk.up.Load() && !dw.noRoomToSweep
 }
 
-// pausedJobs is how many deletions may wait in a pause. They count in memory.
-func (dw *diskWriter) pausedJobs() int {
-	return int(min(max(dw.settings.Load().Memory/8/deletionCost, 1<<10), queueJobs))
+// pausedBytes is how many bytes of deletions may wait in a pause. They count in memory. When
+// writing is tried again the queue has room for as many more.
+func (dw *diskWriter) pausedBytes() int64 {
+	return min(max(dw.settings.Load().Memory/8, 1024*deletionCost), queueJobs/2*deletionCost)
 }
 
 // errForgets says that what is deleted while the disk is full can be remembered no more.
@@ -165,9 +166,25 @@ func (b *batch) takeBack() {
 	}
 }
 
-// pause has the queue take nothing but deletions, so many at most, until it is opened or shut. It
-// returns the entries that were in it, in the place of which it deletes what they would replace.
-func (q *queue) pause(most int) (puts []*job) {
+// pushPaused is push while the disk is full.
+func (q *queue) pushPaused(j *job) bool {
+	switch {
+	case j.kind == jobPut:
+		return false
+	case q.repeats(j):
+		return true
+	case q.bytes+j.cost > q.paused:
+		q.forgets()
+		return false
+	}
+	q.add(j)
+	return true
+}
+
+// pause has the queue take nothing but deletions, so many bytes at most, until it is opened or
+// shut. It returns the entries that were in it, in the place of which it deletes what they would
+// replace.
+func (q *queue) pause(most int64) (puts []*job) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	jobs := q.clear()
@@ -190,7 +207,9 @@ func (q *queue) pause(most int) (puts []*job) {
 
 // supersession is a job that deletes what j would replace.
 func (j *job) supersession() *job {
-	return &job{kind: jobSupersede, id: j.below, below: j.below, key: j.key, variant: j.variant, cost: deletionCost, at: j.at}
+	older := &job{kind: jobSupersede, id: j.below, below: j.below, key: j.key, variant: j.variant, at: j.at}
+	older.cost = older.bookkeeping()
+	return older
 }
 
 // repeatsSought is how many of a key's latest jobs are looked at for one that does the same.

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -72,7 +73,7 @@ func replacedOnFullDisk(t *testing.T, pages int) (s *Store, disk *fullDisk, cloc
 	}
 	must(t, s.Sync())
 	disk.fillUp(t, s)
-	if most := s.diskWriter.pausedJobs(); most >= pages {
+	if most := s.diskWriter.pausedBytes() / deletionCost; most >= int64(pages) {
 		t.Fatalf("%d deletions may wait", most)
 	}
 	for n := range pages {
@@ -124,16 +125,39 @@ func TestWhatAFullDiskForgetsIsNotServed(t *testing.T) {
 // TestDeletionsOfAFullDiskAreBounded: beyond a share of memory they are not kept, and the file is
 // not read any more.
 func TestDeletionsOfAFullDiskAreBounded(t *testing.T) {
-	s := keptByHand(t, bothTiers)
-	s.diskWriter.failed(&fullError{fullErrors[0]})
-	most := s.diskWriter.pausedJobs()
-	for n := range most + 10 {
-		if kept := s.queue.push(deletion(uint64(n), keyOf(fmt.Sprint(n)), Removed)); kept != (n < most) || s.disk.up.Load() != kept {
-			t.Fatalf("%d of %d: %v, and the file is read: %v", n, most, kept, s.disk.up.Load())
+	for _, tt := range []struct {
+		memory int64
+		most   int
+	}{{1 << 20, 1024}, {8 << 20, 4096}, {256 << 20, queueJobs / 2}, {512 << 20, queueJobs / 2}} {
+		s := keptByHand(t, Settings{Memory: tt.memory, Disk: 64 << 20})
+		s.diskWriter.failed(&fullError{fullErrors[0]})
+		for n := range tt.most + 10 {
+			if kept := s.queue.push(deletion(uint64(n), keyOf(fmt.Sprint(n)), Removed)); kept != (n < tt.most) || s.disk.up.Load() != kept {
+				t.Fatalf("memory %d, %d of %d: %v, and the file is read: %v", tt.memory, n, tt.most, kept, s.disk.up.Load())
+			}
+		}
+		if !s.queue.push(deletion(0, keyOf("0"), Removed)) {
+			t.Error("one that waits already is refused")
 		}
 	}
-	if !s.queue.push(deletion(0, keyOf("0"), Removed)) {
-		t.Error("one that waits already is refused")
+}
+
+// TestDeletionsOfAFullDiskCountTheirVariants: what a variant was selected by may be as long as the
+// header of a request, and counted for nothing.
+func TestDeletionsOfAFullDiskCountTheirVariants(t *testing.T) {
+	const long, most = 10_000, 100
+	s := keptByHand(t, Settings{Memory: 8 * most * (long + 1000), Disk: 64 << 20})
+	s.diskWriter.failed(&fullError{fullErrors[0]})
+	before := s.memory.used.Load()
+	waiting := int64(0)
+	for ; s.disk.up.Load() && waiting < 2*most; waiting++ {
+		put := &job{key: keyOf(fmt.Sprint(waiting)), variant: Variant{Names: []string{"X"}, Values: []string{strings.Repeat("x", long)}}}
+		if !s.queue.push(put.supersession()) {
+			break
+		}
+	}
+	if used := s.memory.used.Load() - before; waiting < most || waiting > most*3/2 || used < waiting*long {
+		t.Errorf("%d wait, and count %d bytes; want about %d, and %d bytes of each", waiting, used, most, long)
 	}
 }
 

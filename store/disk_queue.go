@@ -34,7 +34,9 @@ type job struct {
 }
 
 // bookkeeping is what the job counts against the memory budget, beside its item.
-func (j *job) bookkeeping() int64 { return deletionCost + int64(len(j.packed)) }
+func (j *job) bookkeeping() int64 {
+	return deletionCost + j.variant.size() + int64(len(j.packed))
+}
 
 type jobKind uint8
 
@@ -68,8 +70,9 @@ type queue struct {
 	bytes int64
 	taken uint64 // jobs done or given up since the queue was made
 	open  bool   // there is a disk to write to
-	// paused is how many jobs may wait while the disk is full, none of them a jobPut; 0: it is not.
-	paused int
+	// paused is how many bytes may wait while the disk is full, none of them of a jobPut; 0: it is
+	// not.
+	paused int64
 	// forgets is called, under the lock, when a deletion finds no room in a pause.
 	forgets func()
 	wake    chan struct{}
@@ -88,19 +91,12 @@ func newQueue(m *memory) *queue {
 func (q *queue) push(j *job) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !q.open || len(q.jobs) >= queueJobs {
+	switch {
+	case !q.open:
 		return false
-	}
-	if q.paused > 0 && j.kind != jobPut && q.repeats(j) {
-		return true
-	}
-	if q.paused > 0 && (j.kind == jobPut || len(q.jobs) >= q.paused) {
-		if j.kind != jobPut {
-			q.forgets()
-		}
-		return false
-	}
-	if j.kind == jobPut && q.bytes > 0 && q.bytes+j.cost > queueBytes && !j.ahead && !j.late {
+	case q.paused > 0:
+		return q.pushPaused(j)
+	case len(q.jobs) >= queueJobs, j.kind == jobPut && q.bytes > 0 && q.bytes+j.cost > queueBytes && !j.ahead && !j.late:
 		return false
 	}
 	q.add(j)

@@ -94,8 +94,8 @@
 // Memory also counts
 //
 //   - what is reserved for bodies on their way,
-//   - 256 bytes of bookkeeping for each entry that waits for the disk, and its body once more where
-//     that is compressed already,
+//   - 256 bytes of bookkeeping for each entry or deletion that waits for the disk, what its variant
+//     was selected by, and its body once more where that is compressed already,
 //   - what is kept decoded, by an estimate of what its maps take: at most a thirty-second part of
 //     the budget.
 //

@@ -42,6 +42,15 @@ func (v *Variant) Equal(o *Variant) bool {
 	return v.Coding == o.Coding && slices.Equal(v.Names, o.Names) && slices.Equal(v.Values, o.Values)
 }
 
+// size is what a variant takes on the Go heap, about.
+func (v *Variant) size() int64 {
+	n := len(v.Coding)
+	for i := range v.Names {
+		n += 2*16 + len(v.Names[i]) + len(v.Values[i]) // with the heads of the strings
+	}
+	return int64(n)
+}
+
 // Entry is one stored response. It is immutable once put: share the pointer, copy with Clone. Its
 // strings are good for ever; its Body, where Lookup returned it, until the Result is released.
 type Entry struct {
