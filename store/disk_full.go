@@ -21,9 +21,10 @@ import (
 // In a pause nothing is written, evicted, expired or compacted, and no body goes to disk while it
 // arrives. Look-ups and readers go on. What is stored stays in memory, late. What it takes the
 // place of on disk, and what is to be deleted there, waits in the queue, where look-ups see it:
-// else an old response would be back once the new one has left memory. So the file is given up when
-// more is deleted than may wait. A purge is written at once, as the file may have free pages, and
-// swept as long as it has. One that cannot be written costs the file, as ever.
+// else an old response would be back once the new one has left memory. A purge is written at once,
+// as the file may have free pages, and swept as long as it has. One that cannot be written costs the
+// file, as ever. So does a deletion for which there is no room in memory: a file without it would
+// serve what was replaced, and without the file the disk has room again.
 //
 // Two failures of a full disk give the file up all the same. A sync that has failed may have lost
 // what was written before, and the next one would succeed without that. And where bbolt could write
@@ -110,11 +111,22 @@ func (dw *diskWriter) pausedBytes() int64 {
 // errForgets says that what is deleted while the disk is full can be remembered no more.
 var errForgets = errors.New("the disk is full, and more is to be deleted from it than is remembered")
 
-// forgets has the file given up: what is to be deleted there, and is not remembered, would be found
-// again. The queue is paused, so that it is the file that was found full.
+// forgets has the file given up, and begun anew: what is to be deleted there, and is not remembered,
+// would be found again. The queue is paused, so that it is the file that was found full.
 func (s *Store) forgets() {
+	s.diskWriter.forgot.Store(true)
 	s.disk.up.Store(false)
 	s.report(&readError{s.disk.times.Load(), errForgets})
+}
+
+// whyForgotten is why a file is removed of which deletions have been forgotten.
+const whyForgotten = "the disk is full, and more is to be deleted than is remembered"
+
+// forgotten does what forgets asks for, where that has not been told.
+func (dw *diskWriter) forgotten() {
+	if dw.forgot.Load() {
+		dw.giveUp(errForgets)
+	}
 }
 
 // resume tries to write again.
@@ -123,8 +135,8 @@ func (dw *diskWriter) resume() {
 	dw.expiring, dw.pending = true, true
 	_, dw.first.jobs = dw.queue.position()
 	dw.first.purge = dw.purges.last.Load()
+	dw.queue.setOpen(true) // first: what is put has a place
 	dw.disk.full.Store(false)
-	dw.queue.setOpen(true)
 	dw.bodyWriters.resume()
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -82,44 +83,87 @@ func replacedOnFullDisk(t *testing.T, pages int) (s *Store, disk *fullDisk, cloc
 	return s, disk, clock, url
 }
 
+// foundAll counts the pages of replacedOnFullDisk that are found, by their versions.
+func foundAll(t *testing.T, s *Store, pages int, url func(n int) string) (versions [3]int) {
+	t.Helper()
+	for n := range pages {
+		version, _ := found(t, s, url(n))
+		versions[version]++
+	}
+	return versions
+}
+
 // TestMoreIsReplacedThanAFullDiskRemembers: what was deleted past the bound of the queue was
 // forgotten, and 477 of 1,500 responses that had been replaced were served again.
 func TestMoreIsReplacedThanAFullDiskRemembers(t *testing.T) {
 	const pages = 1500
-	s, disk, clock, url := replacedOnFullDisk(t, pages)
-	count := func(version int) (n int) {
-		for i := range pages {
-			if v, _ := found(t, s, url(i)); v == version {
-				n++
-			}
-		}
-		return n
+	s, disk, _, url := replacedOnFullDisk(t, pages)
+	if is := foundAll(t, s, pages, url); is != [3]int{2: pages} {
+		t.Errorf("versions %v are found", is)
 	}
-	if old, replaced := count(1), count(2); old > 0 || replaced != pages {
-		t.Errorf("%d of before and %d of now are found", old, replaced)
-	}
-	waitFor(t, func() bool { return s.Stats().Disk.State == "failed" })
-	disk.makeRoom(t, s, clock) // what is in memory is written
-	waitFor(t, func() bool { return s.memory.late.Load() == 0 })
+	disk.full.Store(false)
+	waitFor(t, func() bool { return s.Stats().Disk.State == "open" && s.memory.late.Load() == 0 })
 	must(t, s.Sync())
 	s.Apply(Settings{Memory: 1, Disk: manyReplaced.Disk})
-	if old, replaced := count(1), count(2); old > 0 || replaced != pages {
-		t.Errorf("when there is room %d of before and %d of now are found", old, replaced)
+	if is := foundAll(t, s, pages, url); is != [3]int{2: pages} {
+		t.Errorf("versions %v are found in the new file", is)
 	}
 	checkAgreement(t, s)
 }
 
-// TestWhatAFullDiskForgetsIsNotServed is the same where the new ones have left memory.
+// TestWhatAFullDiskForgetsIsNotServed is the same where the new ones have left memory: neither at
+// once, nor when the disk is tried again, nor by the next process.
 func TestWhatAFullDiskForgetsIsNotServed(t *testing.T) {
 	const pages = 1500
-	s, _, _, url := replacedOnFullDisk(t, pages)
-	s.Apply(Settings{Memory: 1, Disk: manyReplaced.Disk})
-	for n := range pages {
-		if version, _ := found(t, s, url(n)); version != 0 {
-			t.Fatalf("%s: version %d, which was replaced", url(n), version)
+	for _, stopped := range []bool{false, true} {
+		t.Run(fmt.Sprintf("stopped %v", stopped), func(t *testing.T) {
+			s, disk, clock, url := replacedOnFullDisk(t, pages)
+			dir := filepath.Dir(s.disk.path)
+			s.Apply(Settings{Memory: 1, Disk: manyReplaced.Disk})
+			if is := foundAll(t, s, pages, url); is[1] != 0 {
+				t.Errorf("%d that were replaced are found", is[1])
+			}
+			if stopped {
+				must(t, s.Close())
+				s = openStore(t, Config{Path: dir, Required: true}, diskTier)
+			} else {
+				disk.makeRoom(t, s, clock)
+				must(t, s.Sync())
+			}
+			if is := foundAll(t, s, pages, url); is[1] != 0 {
+				t.Errorf("%d that were replaced are found later", is[1])
+			}
+			checkAgreement(t, s)
+		})
+	}
+}
+
+// TestStopRightAfterAFullDiskForgets: the disk writer was not told yet, and tried to write to the
+// file as if it were read. What was replaced stayed in it, and what was in memory was lost.
+func TestStopRightAfterAFullDiskForgets(t *testing.T) {
+	const url = "http://example.com/"
+	for _, told := range []bool{true, false} {
+		s := keptByHand(t, manyReplaced)
+		dw := s.diskWriter
+		s.Put(signedEntry(s, url, 1, 200), 0)
+		must(t, dw.flush())
+		dw.failed(&fullError{fullErrors[0]})
+		if !told { // of something before
+			s.report(&readError{s.disk.times.Load() - 1, errDamaged})
+		}
+		for n := range dw.pausedBytes() / deletionCost {
+			s.queue.push(deletion(uint64(1e9+n), keyOf(fmt.Sprint(n)), Removed))
+		}
+		s.Put(signedEntry(s, url, 2, 200), 0)
+		if s.disk.up.Load() {
+			t.Fatal("more may wait, so that this shows nothing")
+		}
+		dw.drain()
+		s.memory.clear()
+		if version, _ := found(t, s, url); version != 2 {
+			t.Errorf("told %v: version %d is on disk", told, version)
 		}
 	}
-	waitFor(t, func() bool { return s.Stats().Disk.State == "failed" })
 }
 
 // TestDeletionsOfAFullDiskAreBounded: beyond a share of memory they are not kept, and the file is

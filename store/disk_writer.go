@@ -64,7 +64,7 @@ type diskWriter struct {
 	shortage    shortage
 	roomWanted  time.Time // when nothing was last left in memory that would have given room
 	dropping    bool      // the file is to be removed, or marked, when the disk answers
-	discard     bool      // what is in the file has missed purges
+	discard     bool      // what is in the file has missed purges, or deletions
 	removed     bool      // the file was taken away: one that is in its place is not ours
 	damageCount int       // failures by damage of this file
 	attached    bool      // this process has had the file open
@@ -85,9 +85,10 @@ type diskWriter struct {
 	pacedTurn           int           // and which of what is paced
 	sweeps              sweeps
 	first               roomFirst
-	noRoomToSweep       bool      // for the changes of a sweep, until the disk is tried again
-	labels              *[]string // that the file has, as they were last written
-	expiry              int       // the shard of the memory tier whose turn it is
+	noRoomToSweep       bool        // for the changes of a sweep, until the disk is tried again
+	forgot              atomic.Bool // deletions from a full disk
+	labels              *[]string   // that the file has, as they were last written
+	expiry              int         // the shard of the memory tier whose turn it is
 	late                lateWalk
 	accesses            accesses
 	credits             credits
@@ -262,6 +263,7 @@ func (dw *diskWriter) onTick() {
 	dw.breakOffSmall()
 	dw.expiring = true
 	dw.pending = dw.pending || dw.disk != nil && dw.disk.pins.takeLeft()
+	dw.forgotten()
 	if !dw.retryAt.IsZero() && !dw.now().Before(dw.retryAt) {
 		dw.retry()
 	}
@@ -335,20 +337,22 @@ func (dw *diskWriter) giveUp(err error) {
 	}
 	dw.counts.errors[DiskTier].Add(1)
 	removed := errors.Is(err, errRemoved)
-	if toldAlready := isFull(err) && dw.trouble.full; !removed && !toldAlready {
+	if toldAlready := dw.trouble.full && (isFull(err) || errors.Is(err, errForgets)); !removed && !toldAlready {
 		dw.tell(slog.LevelError, "disk tier failed; running from memory", slog.Duration("retry", retryTime), slog.Any("error", err))
 	}
 	// First: who sees that the file is given up may count on the retry.
 	dw.retryAt = dw.now().Add(retryTime)
+	forgot := dw.forgot.Load()
 	dw.detach()
-	if removed {
+	switch {
+	case removed:
 		dw.removed = true
 		if dw.beginAnew() {
 			dw.tell(slog.LevelError, "disk tier: a new file is begun, with nothing in it", slog.Any("error", err))
 		}
-		return
-	}
-	if errors.Is(err, errDamaged) {
+	case forgot:
+		dw.dropFile(whyForgotten)
+	case errors.Is(err, errDamaged):
 		if dw.damageCount++; dw.damageCount >= 3 || dw.disk.panics.Load() >= maxPanics {
 			dw.replaceFile()
 		}
@@ -361,6 +365,7 @@ func (dw *diskWriter) detach() {
 	dw.moving = nil
 	dw.lastEntries = uint64(dw.disk.entries.Load())
 	dw.detachQueue()
+	dw.discard = dw.forgot.Swap(false) || dw.discard
 	// It is closed when the disk answers.
 	if err := dw.disk.detach(); err != nil && !errors.Is(err, errStalled) {
 		dw.tell(slog.LevelWarn, "closing the failed disk tier", slog.Any("error", err))
@@ -396,7 +401,7 @@ func (dw *diskWriter) giveUpFile() {
 	switch {
 	case dw.dropping && dw.disk.stuck.Load() > 0: // it is under way
 	case dw.attached:
-		dw.dropFile()
+		dw.dropFile("a purge could not be written")
 	case !dw.disk.locked.Load(): // else it is in use, by a process that purges for itself
 		dw.markFile()
 	}
@@ -411,15 +416,15 @@ func (dw *diskWriter) markFile() {
 	}
 }
 
-// dropFile removes the detached file, into which a purge could not be written, and begins another
-// one. What is in it must not be served, and a full disk has the room back.
-func (dw *diskWriter) dropFile() {
+// dropFile removes the detached file, which lacks a purge or a deletion, and begins another one.
+// What is in it must not be served, and a full disk has the room back.
+func (dw *diskWriter) dropFile(why string) {
 	switch err := dw.disk.drop(dw.now()); {
 	case err == nil:
-		dw.tell(slog.LevelWarn, "disk tier: a purge could not be written, so the file is removed")
+		dw.tell(slog.LevelWarn, "disk tier: "+why+", so the file is removed")
 		dw.beginAnew()
 	case errors.Is(err, errStalled):
-		dw.tell(slog.LevelWarn, "disk tier: a purge could not be written, so the file is removed when the disk answers")
+		dw.tell(slog.LevelWarn, "disk tier: "+why+", so the file is removed when the disk answers")
 		dw.dropping = true
 	default:
 		dw.tell(slog.LevelError, "disk tier: the file cannot be removed", slog.Any("error", err))
@@ -472,8 +477,9 @@ func (dw *diskWriter) drain() {
 	if dw.disk == nil {
 		return
 	}
+	dw.forgotten()
 	if dw.disk.full.Load() { // once more
-		dw.resume()
+		dw.retry()
 	}
 	_ = dw.flush() // failed has seen to it
 	for dw.accesses.len() > 0 && dw.diskUp() {
