@@ -89,7 +89,7 @@ func (dw *diskWriter) pause(err error) {
 	dw.endCompaction(err)
 	dw.late.shard = shardCount
 	dw.bodyWriters.setAccepting(false)
-	for _, j := range dw.queue.pause(dw.pausedBytes()) {
+	for _, j := range dw.queue.pause(dw.pausedBytes(), dw.s.leavesRenewed) {
 		j.refused = true
 		dw.s.endPut(j)
 	}
@@ -195,17 +195,16 @@ func (q *queue) pushPaused(j *job) bool {
 
 // pause has the queue take nothing but deletions, so many bytes at most, until it is opened or
 // shut. It returns the entries that were in it, in the place of which it deletes what they would
-// replace.
-func (q *queue) pause(most int64) (puts []*job) {
+// replace, but for what is left there.
+func (q *queue) pause(most int64, leaves func(j *job) bool) (puts []*job) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	jobs := q.clear()
 	q.paused = most
 	for _, j := range jobs {
 		if j.kind == jobPut {
-			puts = append(puts, j)
-			if j.renews && !j.late && !j.item.is(isResident) {
-				continue // the record that it renews has the body, which nothing else has
+			if puts = append(puts, j); leaves(j) {
+				continue
 			}
 			j = j.supersession()
 		}
@@ -215,6 +214,30 @@ func (q *queue) pause(most int64) (puts []*job) {
 	}
 	q.taken += uint64(len(jobs) - len(q.jobs))
 	return puts
+}
+
+// leavesRenewed tells whether the record that j renews is left on disk where j is not written: it
+// has the body, which nothing else has. But a purge names what j has, and may miss the record then;
+// and a shorter life is not to be forgotten.
+func (s *Store) leavesRenewed(j *job) bool {
+	return j.renews && !j.late && !j.narrows && !j.item.is(isResident|isDead) &&
+		s.purges.recordPurgedBy(s.memory.record(j.item), everything) != Hard
+}
+
+// narrows tells whether e has a tag that an entry which it renews lacks, or a shorter life.
+func (e *Entry) narrows(old *Entry) bool {
+	if e.FreshUntil.Before(old.FreshUntil) || e.keptFrom().Before(old.keptFrom()) || e.KeepUntil.Before(old.KeepUntil) ||
+		e.Flags != old.Flags {
+		return true
+	}
+	if slices.Equal(e.Tags, old.Tags) { // as a rule
+		return false
+	}
+	known := make(map[string]struct{}, len(old.Tags))
+	for _, tag := range old.Tags {
+		known[tag] = struct{}{}
+	}
+	return slices.ContainsFunc(e.Tags, func(tag string) bool { _, ok := known[tag]; return !ok })
 }
 
 // supersession is a job that deletes what j would replace.

@@ -274,6 +274,75 @@ func TestRenewalOnAFullDisk(t *testing.T) {
 	checkAgreement(t, s)
 }
 
+// renewedLarge is a store with a large body on disk, and one that has renewed it and waits in the
+// queue alone, or was refused by that because the disk was found to be full just then.
+func renewedLarge(t *testing.T, url string, refused bool, change func(e *Entry)) *Store {
+	t.Helper()
+	s := keptByHand(t, Settings{Memory: 1 << 20, Disk: 64 << 20})
+	s.Put(signedEntry(s, url, 1, 2<<20, "a"), 0)
+	must(t, s.diskWriter.flush())
+	want := Stored
+	if refused {
+		s.queue.pause(s.diskWriter.pausedBytes(), s.leavesRenewed)
+		want = RefusedFull
+	}
+	if got := renewAs(t, s, url, "1", change); got != want {
+		t.Fatalf("the renewal is %v, want %v", got, want)
+	}
+	return s
+}
+
+// TestRenewalThatIsNotWritten: where there is no room to write one, what it renews stays on disk,
+// as that alone has the body. But it was found again where the renewal had been purged by a tag of
+// its own, and it did not have that tag for later purges, nor the shorter life. And where the queue
+// refused it the body went.
+func TestRenewalThatIsNotWritten(t *testing.T) {
+	const url = "http://example.com/"
+	addTag := func(e *Entry) { e.Tags = []string{"a", "b"} }
+	for _, tt := range []struct {
+		name          string
+		change        func(e *Entry)
+		before, after string // tags that are purged before and after
+		want          int
+	}{
+		{"as it was", func(*Entry) {}, "", "", 1},
+		{"with fewer tags", func(e *Entry) { e.Tags = nil }, "", "", 1},
+		{"for longer", func(e *Entry) { e.KeepUntil = e.KeepUntil.Add(1) }, "", "b", 1},
+		{"purged", addTag, "b", "", 0},
+		{"purged as before", func(*Entry) {}, "a", "", 0},
+		{"purged later", addTag, "", "b", 0},
+		{"fresh for less long", func(e *Entry) { e.FreshUntil = e.FreshUntil.Add(-1) }, "", "", 0},
+		{"kept from earlier on", func(e *Entry) { e.KeptFrom = e.FreshUntil }, "", "", 0},
+	} {
+		for _, refused := range []bool{false, true} {
+			if refused && tt.before != "" {
+				continue // there is no renewal to be purged
+			}
+			t.Run(fmt.Sprintf("%s, refused %v", tt.name, refused), func(t *testing.T) {
+				s := renewedLarge(t, url, refused, tt.change)
+				purge := func(tag string) {
+					if tag != "" {
+						purgeByHand(s, tag)
+						for s.purges.pending() > 0 && len(s.diskWriter.sweeps.memory) > 0 {
+							_, _ = s.diskWriter.sweepMemoryStep()
+						}
+					}
+				}
+				purge(tt.before)
+				s.diskWriter.failed(&fullError{fullErrors[0]})
+				purge(tt.after)
+				if version, _ := found(t, s, url); version != tt.want {
+					t.Errorf("version %d is found, want %d", version, tt.want)
+				}
+				s.diskWriter.drain()
+				if version, _ := found(t, s, url); version != tt.want {
+					t.Errorf("version %d is found when there is room, want %d", version, tt.want)
+				}
+			})
+		}
+	}
+}
+
 // TestVariantsOnAFullDisk: each new variant of one URL had a deletion wait, and so had each that
 // went for it. They filled the queue with what was never on disk.
 func TestVariantsOnAFullDisk(t *testing.T) {

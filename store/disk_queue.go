@@ -22,8 +22,10 @@ type job struct {
 	// item's unless that has the id of its BodyWriter.
 	below uint64
 	ahead bool // jobPut: the whole body is on disk already
-	// renews says that the item has the id, and the body, of the entry that it renews.
+	// renews says that the item has the id, and the body, of the entry that it renews; narrows says
+	// that it has tags which that lacks, or is good for less long.
 	renews  bool
+	narrows bool
 	late    bool // jobPut: it is not known whether there is one of that id, see disk_late.go
 	refused bool // jobPut: there was no room for it after all
 	// packed is the body of one piece as it is to be stored, where that is compressed; compress

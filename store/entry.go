@@ -104,6 +104,14 @@ type Entry struct {
 	renews *Entry // see Renewal
 }
 
+// keptFrom is KeptFrom, or KeepUntil where it is never only kept.
+func (e *Entry) keptFrom() time.Time {
+	if e.KeptFrom.IsZero() {
+		return e.KeepUntil
+	}
+	return e.KeptFrom
+}
+
 // Clone returns a shallow copy with no ID and no Derived: what a refreshed response starts from.
 // Header and Trailer are shared and must be replaced, not changed.
 func (e *Entry) Clone() *Entry {

@@ -338,6 +338,7 @@ func (s *Store) newPut(e *Entry, renews bool, maxVariants int, toDisk bool) *job
 		return nil
 	}
 	j := &job{kind: jobPut, key: e.Key, variant: e.Variant, renews: renews, maxVariants: maxVariants}
+	j.narrows = renews && e.renews != nil && e.narrows(e.renews)
 	if toDisk && !renews {
 		s.pack(j, e)
 	}
@@ -346,8 +347,8 @@ func (s *Store) newPut(e *Entry, renews bool, maxVariants int, toDisk bool) *job
 
 // enqueue hands an item to the disk writer by its job; false when there is no room for it now. If
 // it is resident it is late then. Older rows of the variant are deleted all the same, so that they
-// do not come back when the item leaves memory. It runs under the shard's lock, so that jobs are in
-// the order of their effects on memory.
+// do not come back when the item leaves memory, but for those that have the body of what is not
+// stored. It runs under the shard's lock, so that jobs are in the order of their effects on memory.
 func (s *Store) enqueue(j *job, it *item, e *Entry, below uint64, place diskPlace, first bool) bool {
 	if j == nil {
 		return false
@@ -366,7 +367,7 @@ func (s *Store) enqueue(j *job, it *item, e *Entry, below uint64, place diskPlac
 	} else {
 		s.memory.shards[it.shard].noteLate(it)
 	}
-	if !first {
+	if !first && !s.leavesRenewed(j) {
 		s.queue.push(j.supersession())
 	}
 	return false

@@ -82,11 +82,7 @@ func appendRecord(b []byte, e *Entry) record {
 	if e.FetchTime > 0 {
 		b = binary.AppendUvarint(b, uint64(e.FetchTime))
 	}
-	keptFrom := e.KeptFrom
-	if keptFrom.IsZero() {
-		keptFrom = e.KeepUntil
-	}
-	b = binary.BigEndian.AppendUint64(b, uint64(nanos(keptFrom)))
+	b = binary.BigEndian.AppendUint64(b, uint64(nanos(e.keptFrom())))
 
 	r := b[start:]
 	r[4], r[5] = recordVersion, byte(e.Flags)

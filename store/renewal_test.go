@@ -14,17 +14,24 @@ import (
 // when there is none.
 func renew(t *testing.T, s *Store, url, count string) bool {
 	t.Helper()
+	return renewAs(t, s, url, count, func(*Entry) {}) == Stored
+}
+
+// renewAs is renew for a 304 that changes more of the entry.
+func renewAs(t *testing.T, s *Store, url, count string, change func(e *Entry)) PutResult {
+	t.Helper()
 	ticket := s.Begin()
 	defer ticket.End()
 	r := s.Lookup(keyOf(url), matchAny)
 	defer r.Release()
 	if r.Entry == nil {
-		return false
+		return RefusedExpired
 	}
 	e := r.Entry.Renewal()
 	e.Header = http.Header{"Version": r.Entry.Header["Version"], "Renewed": {count}}
 	e.ResponseTime, e.Generation = s.now(), ticket.Generation()
-	return s.Put(e, 0) == Stored
+	change(e)
+	return s.Put(e, 0)
 }
 
 // wantRenewed checks the entry of a URL.
