@@ -82,11 +82,13 @@ func (s *Store) forget(key Key, id uint64, why EvictionReason) (queued bool) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	*sh.stamp(key)++
+	here := false
 	if it := sh.find(&key, id); it != nil {
+		here = s.isHere(it)
 		it.set(isDead)
 		s.memory.discard(sh, it, why)
 	}
-	if s.disk == nil {
+	if here || s.disk == nil {
 		return true
 	}
 	var buf [4]*job

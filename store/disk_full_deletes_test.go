@@ -380,3 +380,87 @@ func TestVariantsOnAFullDisk(t *testing.T) {
 	}
 	checkAgreement(t, s)
 }
+
+// TestRenewedVariantIsDropped: a variant that was renewed while the disk tier had failed was taken
+// for one that is in memory alone when it went for another variant. What it had renewed was on
+// disk, and was found again, also after it had been replaced.
+func TestRenewedVariantIsDropped(t *testing.T) {
+	const limit, large = 2, 200_000
+	s := keptByHand(t, bothTiers)
+	put := func(value string, version, size int) {
+		t.Helper()
+		e := signedEntry(s, variantURL, version, size)
+		e.Variant = Variant{Names: []string{"Accept-Language"}, Values: []string{value}}
+		if r := s.Put(e, limit); r != Stored {
+			t.Fatalf("put %s: %v", value, r)
+		}
+	}
+	look := func(value string) Result {
+		return s.Lookup(keyOf(variantURL), func(v *Variant) int {
+			if v.Values[0] == value {
+				return 1
+			}
+			return 0
+		})
+	}
+	version := func(value string) string {
+		r := look(value)
+		defer r.Release()
+		if r.Entry == nil {
+			return ""
+		}
+		return r.Entry.Header.Get("Version")
+	}
+	put("a", 1, large)
+	put("b", 1, large)
+	must(t, s.diskWriter.flush())
+	s.diskWriter.failed(errors.New("an input/output error"))
+	r := look("a")
+	e := r.Entry.Renewal()
+	if got := s.Put(e, limit); got != Stored {
+		t.Fatal(got)
+	}
+	r.Release()
+	must(t, s.attach())
+	for range 4 {
+		version("b") // which is used more than a
+	}
+	version("not there") // the disk is asked: these are all
+	version("b")
+	s.diskWriter.failed(&fullError{fullErrors[0]})
+	put("c", 1, 100)
+	if a, b, c := version("a"), version("b"), version("c"); a != "" || b != "1" || c != "1" {
+		t.Errorf("versions %q, %q and %q are found of a, b and c", a, b, c)
+	}
+	put("a", 2, 100)
+	s.Apply(Settings{Memory: 1, Disk: bothTiers.Disk})
+	if v := version("a"); v != "" {
+		t.Errorf("version %s of a is found, and was replaced", v)
+	}
+}
+
+// TestRemovedOnAFullDisk: what was never on disk, stored and removed in turn, left a deletion each
+// time, of which no two were the same.
+func TestRemovedOnAFullDisk(t *testing.T) {
+	const url = "http://example.com/"
+	s := keptByHand(t, manyReplaced)
+	s.Put(signedEntry(s, url, 1, 200), 0)
+	must(t, s.diskWriter.flush())
+	s.diskWriter.failed(&fullError{fullErrors[0]})
+	for n := range 100 {
+		s.Put(signedEntry(s, url, 2+n, 200), 0)
+		r := s.Lookup(keyOf(url), matchAny)
+		s.Remove(r.Entry)
+		r.Release()
+		if version, _ := found(t, s, url); version != 0 {
+			t.Fatalf("version %d is found", version)
+		}
+	}
+	if n, _, _ := s.queue.state(); n != 1 {
+		t.Errorf("%d deletions wait of one entry on disk", n)
+	}
+	s.diskWriter.drain()
+	if n := s.Stats().Disk.Entries; n != 0 {
+		t.Errorf("%d entries are on disk when there is room", n)
+	}
+}

@@ -310,15 +310,22 @@ func (s *Store) dropVariant(sh *shard, key *Key, limit int) {
 		return true
 	})
 	it := items[variantToGo(uses, limit)]
-	id, complete, here := it.id, sh.complete(key), !it.is(isQueued|isOnDisk)
+	id, complete, here := it.id, sh.complete(key), s.isHere(it)
 	it.set(isDead)
 	s.memory.discard(sh, it, Variants)
 	switch {
-	case here: // and nowhere else, so that there are no others than before
+	case here: // so that there are no others than before
 		sh.setComplete(key, complete)
 	case s.disk != nil:
 		s.queue.push(deletion(id, *key, Variants))
 	}
+}
+
+// isHere tells whether a resident item is in memory and nowhere else. It may be neither queued nor
+// known to be on disk, and there under its id all the same: as what it renews, where the file had
+// failed, or of a commit of which nothing was heard before the file was opened again.
+func (s *Store) isHere(it *item) bool {
+	return !it.is(isQueued|isOnDisk) && (s.disk == nil || s.disk.up.Load() && it.id > s.attachedAt.Load())
 }
 
 // hasVariant tells whether a variant equal to that of e is resident.

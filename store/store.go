@@ -29,6 +29,7 @@ type Store struct {
 	purges      *purgeSet
 	tickets     tickets
 	ids         atomic.Uint64 // the last given
+	attachedAt  atomic.Uint64 // the last given when the file was opened
 	position    storePosition
 	labels      labels
 	diskWriter  *diskWriter
@@ -266,6 +267,7 @@ func (s *Store) attach() error {
 		s.diskWriter.tell(slog.LevelWarn, "disk tier: the mark of missed purges cannot be removed, so the file is begun anew at the next start",
 			slog.String("name", s.disk.path+markSuffix), slog.Any("error", err))
 	}
+	s.attachedAt.Store(s.ids.Load())
 	s.disk.excused.Store(o.excused)
 	s.disk.attach(o.use)
 	s.disk.excuse(s.settings.Load().Disk, 0)
