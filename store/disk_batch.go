@@ -256,7 +256,7 @@ func (m *memory) leftDisk(key Key, id uint64) {
 func (dw *diskWriter) writeJobs() error {
 	most := batchJobs
 	if n := dw.deletionsFirst(); n > 0 {
-		most = min(most, n)
+		most = dw.roomFirst.bound(min(most, n))
 	}
 	jobs := dw.queue.head(most)
 	if len(jobs) == 0 {
@@ -287,6 +287,7 @@ func (dw *diskWriter) writeJobs() error {
 	if err != nil {
 		return fmt.Errorf("write batch: %w", err)
 	}
+	dw.roomFirst.committed()
 	dw.queue.done(done)
 	for _, j := range jobs[:done] {
 		if j.kind == jobPut {

@@ -292,7 +292,7 @@ func (dw *diskWriter) expireStep(limit int) (int, bool, error) {
 	if !dw.expiring || !dw.diskUp() {
 		return 0, false, nil
 	}
-	due, err := dw.expired(limit)
+	due, err := dw.expired(dw.roomFirst.bound(limit))
 	if err != nil {
 		return 0, false, fmt.Errorf("expire: %w", err)
 	}
@@ -317,6 +317,7 @@ func (dw *diskWriter) expireStep(limit int) (int, bool, error) {
 	if err != nil {
 		return 0, false, fmt.Errorf("expire: %w", err)
 	}
+	dw.roomFirst.committed()
 	return handled, true, nil
 }
 

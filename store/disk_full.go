@@ -72,17 +72,26 @@ func (u *use) ifFull(err error, transaction int) error {
 // writable tells whether there is a file that is written to, and not only read.
 func (d *disk) writable() bool { return d.up.Load() && !d.full.Load() }
 
-// pause stops writing for retryTime. What is queued is late.
+// pause notes a write for which there was no room, and stops writing for retryTime.
 func (dw *diskWriter) pause(err error) {
 	dw.tell(slog.LevelError, "disk tier: the disk is full; nothing is written, and what is there is served",
 		slog.Duration("retry", retryTime), slog.Any("error", err))
 	dw.trouble.full = true
+	if dw.disk.full.Load() || dw.givesRoom() {
+		dw.roomFirst.failed()
+	} else {
+		dw.roomFirst = roomFirst{step: firstStep}
+	}
 	// What a transaction has swept that failed is there still.
 	dw.endSweeps()
 	dw.sweepAnew()
-	if dw.disk.full.Load() { // it was a sweep, which goes on in a pause
-		return
+	if !dw.disk.full.Load() { // else it was a sweep, which goes on in a pause
+		dw.stopWriting(err)
 	}
+}
+
+// stopWriting does so for retryTime. What is queued is late.
+func (dw *diskWriter) stopWriting(err error) {
 	// First: who sees that it is full may count on the retry.
 	dw.retryAt = dw.now().Add(retryTime)
 	dw.disk.full.Store(true)
@@ -133,8 +142,8 @@ func (dw *diskWriter) forgotten() {
 func (dw *diskWriter) resume() {
 	dw.retryAt, dw.noRoomToSweep = time.Time{}, false
 	dw.expiring, dw.pending = true, true
-	_, dw.first.jobs = dw.queue.position()
-	dw.first.purge = dw.purges.last.Load()
+	_, dw.roomFirst.jobs = dw.queue.position()
+	dw.roomFirst.purge = dw.purges.last.Load()
 	dw.queue.setOpen(true) // first: what is put has a place
 	dw.disk.full.Store(false)
 	dw.bodyWriters.resume()
@@ -146,24 +155,49 @@ func (dw *diskWriter) resume() {
 type roomFirst struct {
 	jobs  uint64 // deletions that waited, up to this position of the queue
 	purge uint64 // purges up to this generation are to be swept
+	step  int    // how many entries are deleted in one transaction at most; 0: there is no bound
+	tried bool   // there was no room for twice as many
 }
+
+// firstStep is the first such step. Each page that a transaction changes takes a free one until it
+// has committed, so that one which deletes much may find no room where a small one does. Steps get
+// larger up to what there is room for.
+const firstStep = 16
+
+// bound is how many of n entries may be deleted in one transaction.
+func (f *roomFirst) bound(n int) int {
+	if f.step == 0 {
+		return n
+	}
+	return min(n, f.step)
+}
+
+// committed notes a step.
+func (f *roomFirst) committed() {
+	if !f.tried {
+		f.step = min(2*f.step, batchJobs)
+	}
+}
+
+// failed notes a step for which there was no room.
+func (f *roomFirst) failed() { f.step, f.tried = max(f.step/2, 1), true }
 
 // deletionsFirst is how many deletions at the front of the queue are done before all else.
 func (dw *diskWriter) deletionsFirst() int {
 	taken, _ := dw.queue.position()
-	return int(max(dw.first.jobs, taken) - taken)
+	return int(max(dw.roomFirst.jobs, taken) - taken)
 }
 
 // givesRoom tells whether something is still to be done that gives room.
 func (dw *diskWriter) givesRoom() bool {
-	if dw.first == (roomFirst{}) {
+	if dw.roomFirst == (roomFirst{}) {
 		return false
 	}
-	early := func(rec *purgeRecord) bool { return rec.gen <= dw.first.purge }
+	early := func(rec *purgeRecord) bool { return rec.gen <= dw.roomFirst.purge }
 	if dw.deletionsFirst() > 0 || slices.ContainsFunc(dw.sweeps.memory, early) || slices.ContainsFunc(dw.sweeps.disk, early) {
 		return true
 	}
-	dw.first = roomFirst{}
+	dw.roomFirst = roomFirst{}
 	return false
 }
 

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestWhatAFullDiskHasIsReplaced: an old response is not back when the one that has taken its place
@@ -205,30 +206,30 @@ func TestDeletionsOfAFullDiskCountTheirVariants(t *testing.T) {
 	}
 }
 
-// TestFullDiskDeletesFirst: what waits to be deleted, and would give room, was in one transaction
-// with what there was no room for, and was rolled back with that on each retry.
-func TestFullDiskDeletesFirst(t *testing.T) {
-	dir := t.TempDir()
-	s, disk, clock, _ := onFullDisk(t, dir, bothTiers)
-	old, given := putPages(t, s, 40), 20
-	remove := func(url string) {
-		r := s.Lookup(keyOf(url), matchAny)
-		s.Remove(r.Entry)
-		r.Release()
-	}
-	for n := range given { // leaves free pages
+// remove removes a page.
+func remove(s *Store, url string) {
+	r := s.Lookup(keyOf(url), matchAny)
+	defer r.Release()
+	s.Remove(r.Entry)
+}
+
+// outgrown has the disk be full as soon as the file would grow, and the store notice. The file has
+// the free pages of so many entries of five pages each.
+func (d *fullDisk) outgrown(t *testing.T, s *Store, given int) {
+	t.Helper()
+	for n := range given {
 		s.Put(signedEntry(s, fmt.Sprintf("http://example.com/given/%d", n), 1, 20_000), 0)
 	}
 	must(t, s.Sync())
 	for n := range given {
-		remove(fmt.Sprintf("http://example.com/given/%d", n))
+		remove(s, fmt.Sprintf("http://example.com/given/%d", n))
 	}
 	must(t, s.Sync())
 	end := s.disk.size.Load()
 	interceptWrites(t, s, func(write writeAt) writeAt {
 		return func(p []byte, off int64) (int, error) {
 			if off+int64(len(p)) > end {
-				return 0, disk.error("write")
+				return 0, d.error("write")
 			}
 			return write(p, off)
 		}
@@ -239,13 +240,73 @@ func TestFullDiskDeletesFirst(t *testing.T) {
 	if err := s.Sync(); !errors.Is(err, fullErrors[0]) {
 		t.Fatalf("Sync: %v", err)
 	}
+}
+
+// TestFullDiskDeletesFirst: what waits to be deleted, and would give room, was in one transaction
+// with what there was no room for, and was rolled back with that on each retry.
+func TestFullDiskDeletesFirst(t *testing.T) {
+	dir := t.TempDir()
+	s, disk, clock, _ := onFullDisk(t, dir, bothTiers)
+	old := putPages(t, s, 40)
+	disk.outgrown(t, s, 20)
 	for _, url := range old {
-		remove(url)
+		remove(s, url)
 	}
 	clock.advance(retryTime)
 	waitFor(t, func() bool { return s.Stats().Errors[DiskTier] >= 2 })
 	if n := hits(t, killed(t, dir), old); n != 0 {
 		t.Errorf("%d of %d that were removed are on disk", n, len(old))
+	}
+}
+
+// TestFullDiskDeletesInSmallSteps: what waits to be deleted was in one transaction, which changes a
+// page for each entry, and takes a free one for it. Where there were not so many it was rolled back
+// on each retry, and nothing was ever written again. So it was with what a purge had hit, and with
+// what had expired.
+func TestFullDiskDeletesInSmallSteps(t *testing.T) {
+	const pages, each, mostTries = 3000, 5, 8
+	for name, deletes := range map[string]func(s *Store, clock *testClock, urls []string){
+		"removed": func(s *Store, _ *testClock, urls []string) {
+			for _, url := range urls {
+				remove(s, url)
+			}
+		},
+		"purged": func(s *Store, _ *testClock, urls []string) {
+			if _, err := s.Purge(Selectors{URLs: urls}, PurgeOptions{}); err != nil {
+				t.Error(err)
+			}
+		},
+		"expired": func(_ *Store, clock *testClock, _ []string) { clock.advance(2 * time.Hour) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s, disk, clock, _ := onFullDisk(t, dir, bothTiers)
+			var urls []string
+			for n, url := range putPages(t, s, pages) {
+				if n%each == 0 {
+					urls = append(urls, url)
+				}
+			}
+			disk.outgrown(t, s, 8)
+			before := s.Stats().Errors[DiskTier]
+			deletes(s, clock, urls)
+			for tries := 0; ; tries++ {
+				clock.advance(retryTime)
+				waitFor(t, func() bool {
+					st := s.Stats()
+					waiting, _, _ := s.queue.state()
+					return st.Errors[DiskTier] > before || waiting+int(s.memory.late.Load())+st.PurgesPending == 0 && (name != "expired" || st.Disk.Entries == 0)
+				})
+				left, pending := hits(t, killed(t, dir), urls), s.Stats().PurgesPending
+				if left+pending == 0 {
+					break
+				}
+				if tries == mostTries {
+					t.Fatalf("%d of %d are on disk after %d retries, and %d purges are pending", left, len(urls), tries, pending)
+				}
+				before = s.Stats().Errors[DiskTier]
+			}
+		})
 	}
 }
 

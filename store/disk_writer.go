@@ -84,7 +84,7 @@ type diskWriter struct {
 	turn                int           // which kind of work is next,
 	pacedTurn           int           // and which of what is paced
 	sweeps              sweeps
-	first               roomFirst
+	roomFirst           roomFirst
 	noRoomToSweep       bool        // for the changes of a sweep, until the disk is tried again
 	forgot              atomic.Bool // deletions from a full disk
 	labels              *[]string   // that the file has, as they were last written

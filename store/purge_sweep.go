@@ -246,6 +246,7 @@ func (dw *diskWriter) sweepDisk(limit int) (int, bool, error) {
 	if len(dw.sweeps.disk) == 0 || !dw.maySweep() {
 		return 0, false, nil
 	}
+	limit = dw.roomFirst.bound(limit)
 	left, through, othersWait := limit, 0, false
 	err := dw.transact(func(b *batch) (err error) {
 		through, err = b.sweepPurges(dw.sweeps.disk, &left)
@@ -256,6 +257,7 @@ func (dw *diskWriter) sweepDisk(limit int) (int, bool, error) {
 		dw.noRoomToSweep = isFull(err)
 		return 0, false, fmt.Errorf("sweep: %w", err)
 	}
+	dw.roomFirst.committed()
 	for _, rec := range dw.sweeps.disk[:through] {
 		rec.memoryOnly, rec.written = true, false
 		dw.sweeps.walkCost -= walkCost(rec.rows)
