@@ -65,8 +65,8 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 		old.giveBack(e)
 		return RefusedDamaged
 	}
-	first := s.place(sh, it, e, resident, maxVariants)
-	if !s.enqueue(j, it, e, below, place, first) && !resident {
+	newVariant := s.place(sh, it, e, resident, maxVariants)
+	if !s.enqueue(j, it, e, below, place, newVariant) && !resident {
 		old.giveBack(e)
 		return RefusedFull
 	}
@@ -76,15 +76,16 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 	return Stored
 }
 
-// place puts an item in place of what e replaces. first says that nothing was stored of its
+// place puts an item in place of what e replaces. newVariant says that nothing was stored of its
 // variant.
-func (s *Store) place(sh *shard, it *item, e *Entry, resident bool, maxVariants int) (first bool) {
+func (s *Store) place(sh *shard, it *item, e *Entry, resident bool, maxVariants int) (newVariant bool) {
 	it.id = e.ID
 	it.variants = uint8(min(maxVariants, math.MaxUint8))
 	alone := sh.count(&e.Key) == 0 && sh.isAbsent(&e.Key)
-	first = alone || sh.complete(&e.Key) && !sh.hasVariant(e)
+	complete := sh.complete(&e.Key)
 	*sh.stamp(e.Key)++
-	it.setCredit(s.replace(sh, e, maxVariants))
+	credit, replaced := s.replace(sh, e, maxVariants)
+	it.setCredit(credit)
 	if resident {
 		if sh.insert(it); alone {
 			it.set(isComplete)
@@ -92,7 +93,7 @@ func (s *Store) place(sh *shard, it *item, e *Entry, resident bool, maxVariants 
 	} else {
 		sh.setComplete(&e.Key, false)
 	}
-	return first
+	return alone || complete && !replaced
 }
 
 // outOfOrder is why e is not stored. Damage of the body that a renewal has in common with what it
@@ -260,10 +261,10 @@ func (s *Store) makeRoom(e *Entry, cost int64, maxVariants int) bool {
 	return s.memory.chargeItem(cost)
 }
 
-// replace drops from memory and from the queue what e takes the place of. It returns the credit of
-// an older response of its variant: who asks for that asks for it again.
-func (s *Store) replace(sh *shard, e *Entry, maxVariants int) (credit uint32) {
-	others, replaced := 0, false // of one variant there is one at most
+// replace drops from memory and from the queue what e takes the place of. It tells whether an older
+// response of its variant was in memory, and returns the credit of that: who asks for it asks for e.
+func (s *Store) replace(sh *shard, e *Entry, maxVariants int) (credit uint32, replaced bool) {
+	others := 0 // of one variant there is one at most
 	sh.variants(&e.Key, func(old *item) bool {
 		if !replaced {
 			v := s.memory.record(old).variant()
@@ -284,7 +285,7 @@ func (s *Store) replace(sh *shard, e *Entry, maxVariants int) (credit uint32) {
 	for ; maxVariants > 0 && others >= maxVariants; others-- {
 		s.dropVariant(sh, &e.Key, maxVariants)
 	}
-	return credit
+	return credit, replaced
 }
 
 // outdate marks what waits to be written and is replaced by e.
@@ -328,16 +329,6 @@ func (s *Store) isHere(it *item) bool {
 	return !it.is(isQueued|isOnDisk) && (s.disk == nil || s.disk.up.Load() && it.id > s.attachedAt.Load())
 }
 
-// hasVariant tells whether a variant equal to that of e is resident.
-func (s *shard) hasVariant(e *Entry) (has bool) {
-	s.variants(&e.Key, func(it *item) bool {
-		v := s.m.record(it).variant()
-		has = v.Equal(&e.Variant)
-		return !has
-	})
-	return has
-}
-
 // newPut is a job to write an entry, nil where there is no disk tier. It has the body compressed
 // where that is to be.
 func (s *Store) newPut(e *Entry, renews bool, maxVariants int, toDisk bool) *job {
@@ -356,7 +347,7 @@ func (s *Store) newPut(e *Entry, renews bool, maxVariants int, toDisk bool) *job
 // it is resident it is late then. Older rows of the variant are deleted all the same, so that they
 // do not come back when the item leaves memory, but for those that have the body of what is not
 // stored. It runs under the shard's lock, so that jobs are in the order of their effects on memory.
-func (s *Store) enqueue(j *job, it *item, e *Entry, below uint64, place diskPlace, first bool) bool {
+func (s *Store) enqueue(j *job, it *item, e *Entry, below uint64, place diskPlace, newVariant bool) bool {
 	if j == nil {
 		return false
 	}
@@ -374,7 +365,7 @@ func (s *Store) enqueue(j *job, it *item, e *Entry, below uint64, place diskPlac
 	} else {
 		s.memory.shards[it.shard].noteLate(it)
 	}
-	if !first && !s.leavesRenewed(j) {
+	if !newVariant && !s.leavesRenewed(j) {
 		s.queue.push(j.supersession())
 	}
 	return false
