@@ -311,9 +311,16 @@ func (set *bodyWriters) resume() {
 func (p *pins) keep(id uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if held := p.held[id]; held != nil {
+	held := p.held[id]
+	if held == nil {
+		return
+	}
+	delete(p.held, id)
+	if held.taken > 0 {
+		p.taken[id] = held.taken
+	}
+	if held.bytes > 0 {
 		p.heldBytes -= held.bytes
-		held.bytes = 0
 		p.countRead(id, held.read)
 	}
 }

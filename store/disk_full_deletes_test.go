@@ -61,6 +61,35 @@ func TestWhatAFullDiskHasIsReplaced(t *testing.T) {
 	checkAgreement(t, s)
 }
 
+// TestReadersOfWhatIsNotDeleted: what a reader had taken of a body was forgotten, and its time ran
+// on, when a transaction had no room to delete that.
+func TestReadersOfWhatIsNotDeleted(t *testing.T) {
+	const id, length, taken = 1, 100_000, 60_000
+	var p pins
+	p.init()
+	p.pin(id, length)
+	p.took(id, taken)
+	began := time.Unix(1_000_000, 0)
+	for n := range 2 {
+		if p.delete(id, length) {
+			t.Fatal("nobody reads it")
+		}
+		if held := p.held[id]; held.taken != taken || !held.due.IsZero() {
+			t.Errorf("deleted %d times: %d bytes are taken, due %v", n+1, held.taken, held.due)
+		}
+		p.held[id].look(began, 0)
+		p.held[id].taken = taken
+		p.keep(id)
+		if deleted, all := p.inUse(); deleted != 0 || all != length {
+			t.Errorf("%d bytes of %d count as deleted", deleted, all)
+		}
+	}
+	p.unpin(id)
+	if deleted, all := p.inUse(); deleted+all != 0 || len(p.held)+len(p.taken)+len(p.read) != 0 {
+		t.Errorf("%d bytes are in use when the reader has left", all)
+	}
+}
+
 // manyReplaced are those of a store of replacedOnFullDisk.
 var manyReplaced = Settings{Memory: 2 << 20, Disk: 64 << 20}
 
