@@ -107,6 +107,35 @@ func TestPurgesOfAFullDiskAreSwept(t *testing.T) {
 	}
 }
 
+// TestLargeBodyPurgedOnAFullDisk: when its last reader had left, it kept its room until there was
+// room for everything.
+func TestLargeBodyPurgedOnAFullDisk(t *testing.T) {
+	const url = "http://example.com/large"
+	rng := seeded(t)
+	s, disk, clock, _ := onFullDisk(t, t.TempDir(), diskTier)
+	s.Put(testEntry(s, url, randomBody(rng, 7*chunkSize)), 0)
+	must(t, s.Sync())
+	r := s.Lookup(keyOf(url), matchAny)
+	disk.fillUp(t, s)
+	disk.full.Store(false) // the file has free pages
+	if _, err := s.Purge(Selectors{URLs: []string{url}}, PurgeOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { return s.Stats().PurgesPending == 0 })
+	used := s.disk.slots.Load().Used
+	if used() == 0 {
+		t.Error("its room is given back while it is read")
+	}
+	r.Release()
+	waitFor(t, func() bool { return used() == 0 })
+	if st := s.Stats(); st.Disk.State != "full" {
+		t.Errorf("%+v", st.Disk)
+	}
+	disk.makeRoom(t, s, clock)
+	must(t, s.Sync())
+	checkAgreement(t, s)
+}
+
 // TestFullDiskHasNoRoomToSweep: that is tried again with everything else, and not later for it.
 func TestFullDiskHasNoRoomToSweep(t *testing.T) {
 	dir := t.TempDir()

@@ -242,10 +242,12 @@ func (dw *diskWriter) writeTurn() (bool, error) {
 
 // pendingTurn sweeps chunks that belong to no record.
 func (dw *diskWriter) pendingTurn() (bool, error) {
-	if !dw.diskUp() {
+	if !dw.maySweep() {
 		return false, nil
 	}
-	return dw.pendingStep()
+	did, err := dw.pendingStep()
+	dw.noRoomToSweep = dw.noRoomToSweep || isFull(err)
+	return did, err
 }
 
 // writeStep writes a batch when enough has come together or waited long enough.
