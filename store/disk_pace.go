@@ -7,7 +7,7 @@ import (
 
 // Sweeping and expiring, which no request waits for, go at a pace. On one core every step of it
 // keeps hits waiting, so that steps are short, and between them come pauses; but 100,000 entries
-// are to be gone within 30 s.
+// are gone within 30 s.
 const (
 	paceRate  = 5000 // entries a second
 	paceLeast = 64   // entries in a step: a commit costs a sync, and the pages above its rows
@@ -20,12 +20,17 @@ const (
 // nor, where there is one core, the two syncs, until the runtime notices after up to 20 ms that the
 // thread is in the kernel. One for 64 entries takes 2 ms and the syncs, one for 512 takes 8. So
 // while requests wait for the core, what a few purges have hit is swept in large steps a second
-// apart: then hits wait for commits a hundredth of the time. Nobody waits for the sweep: a purge is
-// in force before.
+// apart: then hits wait for commits a hundredth of the time. A purge is in force before. Who asks
+// which URLs it has dropped waits for the sweep, which goes at its full pace then. Expiring takes
+// its turn between these steps, a second apart too: what has expired is not served, and what lacks
+// room is evicted.
 const (
 	busyRate = 500 // entries a second
-	busyStep = 512 // entries
-	busyTime = 200 // seconds in which all that is to be swept is gone nevertheless
+	busyStep = 512 // entries, of expiring too
+	// busyTime is how many seconds it takes, about, until all that a purge is to sweep is gone
+	// nevertheless. Where several are left it is more, as it goes by those that are left: nearly
+	// three times as much for busyPurges of the same size.
+	busyTime = 200
 	// busyPurges is how many purges may be left to be swept so: each costs memory, and those that
 	// come later have to be counted against them.
 	busyPurges = 8
@@ -72,16 +77,18 @@ func (p *pace) rest() (time.Duration, bool) { return time.Until(p.due), !p.last.
 func (b *batch) othersWait() bool { return b.away > time.Since(b.began)/16 }
 
 // sweepRate is how many entries a second are swept after a step of a sweep in which others waited
-// for the core, or did not. Where the disk is nearly full the room is needed: what lives would have
-// to go before what is purged.
+// for the core, or did not. Where the disk is full, or nearly so, the room is needed: what lives
+// would have to go before what is purged, and what is late to wait.
 func (dw *diskWriter) sweepRate(othersWait bool) int {
 	left := dw.sweeps.disk
-	if !othersWait || len(left) > busyPurges || dw.disk.used() > dw.diskRoom()/8*7 {
+	if !othersWait || len(left) > busyPurges || dw.disk.used() > dw.diskRoom()/8*7 || dw.disk.full.Load() || dw.givesRoom() {
 		return paceRate
 	}
 	rows := 0
 	for _, rec := range left {
-		if rec.rows == 0 { // not known: it was read from the file, or counted without it
+		// How many there are is not known of a purge that was read from the file, or counted
+		// without it. None were of one that was counted while another was on its way.
+		if rec.rows == 0 || dw.isAwaited(rec) {
 			return paceRate
 		}
 		rows += rec.rows

@@ -80,21 +80,36 @@ func TestSweepRate(t *testing.T) {
 		purges      int
 		rows        int // of each
 		used        int64
+		change      func(dw *diskWriter)
 		least, most int
 	}{
-		{"no request waits", false, 1, 100_000, mib, paceRate, paceRate},
-		{"requests wait", true, 1, 100_000, mib, busyRate, busyRate},
-		{"much to sweep", true, 2, 200_000, mib, 400_000 / busyTime, paceRate - 1},
-		{"very much to sweep", true, 1, 10_000_000, mib, paceRate, paceRate},
-		{"a purge of before a restart", true, 1, 0, mib, paceRate, paceRate},
-		{"many purges", true, busyPurges + 1, 1, mib, paceRate, paceRate},
-		{"a full disk", true, 1, 100_000, 63 * mib, paceRate, paceRate},
+		{"no request waits", false, 1, 100_000, mib, nil, paceRate, paceRate},
+		{"requests wait", true, 1, 100_000, mib, nil, busyRate, busyRate},
+		{"much to sweep", true, 2, 200_000, mib, nil, 400_000 / busyTime, paceRate - 1},
+		{"very much to sweep", true, 1, 10_000_000, mib, nil, paceRate, paceRate},
+		{"a purge of before a restart", true, 1, 0, mib, nil, paceRate, paceRate},
+		{"many purges", true, busyPurges + 1, 1, mib, nil, paceRate, paceRate},
+		{"the budget is used up", true, 1, 100_000, 63 * mib, nil, paceRate, paceRate},
+		{"a full disk", true, 1, 100_000, mib, func(dw *diskWriter) { dw.disk.full.Store(true) }, paceRate, paceRate},
+		{"a disk that was full", true, 1, 100_000, mib, func(dw *diskWriter) { dw.roomFirst.purge = 1 }, paceRate, paceRate},
+		{"a purge after that", true, 1, 100_000, mib, func(dw *diskWriter) {
+			dw.roomFirst.purge, dw.sweeps.disk[0].gen = 1, 2
+		}, busyRate, busyRate},
+		{"it is awaited", true, 1, 100_000, mib, func(dw *diskWriter) { dw.watcher = &watcher{awaited: "t"} }, paceRate, paceRate},
+		{"another is awaited", true, 1, 100_000, mib, func(dw *diskWriter) { dw.watcher = &watcher{awaited: "o"} }, busyRate, busyRate},
 	} {
-		dw := &diskWriter{disk: newDisk(Config{Path: t.TempDir()}), settings: new(atomic.Pointer[Settings])}
+		dw := &diskWriter{
+			disk: newDisk(Config{Path: t.TempDir()}), settings: new(atomic.Pointer[Settings]), watcher: &watcher{}, queue: newQueue(nil),
+		}
 		dw.settings.Store(&Settings{Disk: 64 * mib})
 		dw.disk.pages.Store(tt.used)
 		for range tt.purges {
-			dw.sweeps.disk = append(dw.sweeps.disk, &purgeRecord{rows: tt.rows})
+			rec := &purgeRecord{rows: tt.rows}
+			rec.watched.Store(&watched{tags: []string{"t"}})
+			dw.sweeps.disk = append(dw.sweeps.disk, rec)
+		}
+		if tt.change != nil {
+			tt.change(dw)
 		}
 		if rate := dw.sweepRate(tt.othersWait); rate < tt.least || rate > tt.most {
 			t.Errorf("%s: %d entries a second, want %d to %d", tt.name, rate, tt.least, tt.most)

@@ -17,6 +17,9 @@ type PurgeWatcher interface {
 	Dropped(tag, url string)
 	// SweepEnded: all that SweepBegan has announced is told.
 	SweepEnded(tags []string)
+	// IsAwaited tells whether somebody waits for the end of a sweep of one of these tags, which
+	// hastens then.
+	IsAwaited(tags []string) bool
 }
 
 // watched is what a watcher is told of a purge: its tags, without those of invalidations that have
@@ -74,4 +77,10 @@ func (dw *diskWriter) watchEnd(rec *purgeRecord) {
 	if w := rec.watched.Swap(nil); w != nil {
 		dw.watcher.SweepEnded(w.tags)
 	}
+}
+
+// isAwaited tells whether somebody waits for the sweep of a purge.
+func (dw *diskWriter) isAwaited(rec *purgeRecord) bool {
+	w := rec.watched.Load()
+	return w != nil && dw.watcher.IsAwaited(w.tags)
 }

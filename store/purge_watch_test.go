@@ -13,6 +13,7 @@ type watcher struct {
 	mu           sync.Mutex
 	began, ended []string
 	dropped      map[string]bool // tag and URL
+	awaited      string          // a tag
 }
 
 func (w *watcher) SweepBegan(tags []string) {
@@ -35,6 +36,8 @@ func (w *watcher) SweepEnded(tags []string) {
 	defer w.mu.Unlock()
 	w.ended = append(w.ended, tags...)
 }
+
+func (w *watcher) IsAwaited(tags []string) bool { return slices.Contains(tags, w.awaited) }
 
 // took returns what was told since the last call, once as many sweeps have ended as have begun.
 func (w *watcher) took(t *testing.T) (began, dropped []string) {

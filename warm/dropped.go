@@ -19,7 +19,8 @@ const (
 // room, URLs of purges before go first. The methods may be called from any goroutine.
 type Dropped struct {
 	mu       sync.Mutex
-	sweeping map[string]int // sweeps of a tag that are under way
+	sweeping map[string]int      // sweeps of a tag that are under way
+	awaited  map[string]struct{} // tags of these that were asked for meanwhile
 	tags     map[string]*droppedTag
 	order    []*droppedTag // by their latest purge
 	bytes    int
@@ -35,7 +36,7 @@ type droppedTag struct {
 
 // NewDropped returns an empty memory.
 func NewDropped() *Dropped {
-	return &Dropped{sweeping: make(map[string]int), tags: make(map[string]*droppedTag)}
+	return &Dropped{sweeping: make(map[string]int), awaited: make(map[string]struct{}), tags: make(map[string]*droppedTag)}
 }
 
 // SweepBegan is told that the entries of tags are purged, and begin to be removed. A tag of which
@@ -99,8 +100,17 @@ func (d *Dropped) SweepEnded(tags []string) {
 	for _, name := range tags {
 		if d.sweeping[name]--; d.sweeping[name] <= 0 {
 			delete(d.sweeping, name)
+			delete(d.awaited, name)
 		}
 	}
+}
+
+// IsAwaited tells whether one of tags was asked for (Of) while it is being swept: who has seen that
+// it is asks again until it is not.
+func (d *Dropped) IsAwaited(tags []string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.ContainsFunc(tags, func(name string) bool { _, awaited := d.awaited[name]; return awaited })
 }
 
 // makeRoom forgets what is older than the latest purge of t.
@@ -144,6 +154,9 @@ func (d *Dropped) Of(tag string) PurgedURLs {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	p := PurgedURLs{Tag: tag, URLs: []string{}, Sweeping: d.sweeping[tag] > 0}
+	if p.Sweeping {
+		d.awaited[tag] = struct{}{}
+	}
 	t := d.tags[tag]
 	if t == nil {
 		return p

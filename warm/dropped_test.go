@@ -34,7 +34,13 @@ func TestDropped(t *testing.T) {
 	if p := d.Of("a"); !p.Sweeping || !slices.Equal(p.URLs, []string{"http://h/1"}) {
 		t.Errorf("%+v", p)
 	}
+	if !d.IsAwaited([]string{"c", "a"}) || d.IsAwaited([]string{"b"}) {
+		t.Error("only a was asked for")
+	}
 	d.SweepEnded([]string{"a", "b"})
+	if d.IsAwaited([]string{"a"}) {
+		t.Error("a sweep that has ended is awaited")
+	}
 	d.sweep("a") // again, of nothing
 	for i := range 2 * maxDroppedTags {
 		d.sweep(fmt.Sprintf("empty%d", i)) // nothing either, which takes no place
