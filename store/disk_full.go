@@ -22,9 +22,9 @@ import (
 // arrives. Look-ups and readers go on. What is stored stays in memory, late. What it takes the
 // place of on disk, and what is to be deleted there, waits in the queue, where look-ups see it:
 // else an old response would be back once the new one has left memory. A purge is written at once,
-// as the file may have free pages, and swept as long as it has. One that cannot be written costs the
-// file, as ever. So does a deletion for which there is no room in memory: a file without it would
-// serve what was replaced, and without the file the disk has room again.
+// as the file may have free pages, and swept as long as it has. One that cannot be written costs
+// the file, as ever. So does a deletion for which there is no room in memory: a file without it
+// would serve what was replaced, and without the file the disk has room again.
 //
 // Two failures of a full disk give the file up all the same. A sync that has failed may have lost
 // what was written before, and the next one would succeed without that. And where bbolt could write
@@ -120,16 +120,14 @@ func (dw *diskWriter) pausedBytes() int64 {
 // errForgets says that what is deleted while the disk is full can be remembered no more.
 var errForgets = errors.New("the disk is full, and more is to be deleted from it than is remembered")
 
-// forgets has the file given up, and begun anew: what is to be deleted there, and is not remembered,
-// would be found again. The queue is paused, so that it is the file that was found full.
+// forgets has the file given up, and begun anew: what is to be deleted there, and is not
+// remembered, would be found again. The queue is paused, so that it is the file that was found
+// full.
 func (s *Store) forgets() {
 	s.diskWriter.forgot.Store(true)
 	s.disk.up.Store(false)
 	s.report(&readError{s.disk.times.Load(), errForgets})
 }
-
-// whyForgotten is why a file is removed of which deletions have been forgotten.
-const whyForgotten = "the disk is full, and more is to be deleted than is remembered"
 
 // forgotten does what forgets asks for, where that has not been told.
 func (dw *diskWriter) forgotten() {

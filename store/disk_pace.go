@@ -22,8 +22,8 @@ const (
 // while requests wait for the core, what a few purges have hit is swept in large steps a second
 // apart: then hits wait for commits a hundredth of the time. A purge is in force before. Who asks
 // which URLs it has dropped waits for the sweep, which goes at its full pace then. Expiring takes
-// its turn between these steps, a second apart too: what has expired is not served, and what lacks
-// room is evicted.
+// turns with these steps, so that it comes as seldom: what has expired is not served, and where
+// room lacks something is evicted.
 const (
 	busyRate = 500 // entries a second
 	busyStep = 512 // entries, of expiring too

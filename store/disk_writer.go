@@ -353,7 +353,7 @@ func (dw *diskWriter) giveUp(err error) {
 			dw.tell(slog.LevelError, "disk tier: a new file is begun, with nothing in it", slog.Any("error", err))
 		}
 	case forgot:
-		dw.dropFile(whyForgotten)
+		dw.dropFile(true)
 	case errors.Is(err, errDamaged):
 		if dw.damageCount++; dw.damageCount >= 3 || dw.disk.panics.Load() >= maxPanics {
 			dw.replaceFile()
@@ -403,7 +403,7 @@ func (dw *diskWriter) giveUpFile() {
 	switch {
 	case dw.dropping && dw.disk.stuck.Load() > 0: // it is under way
 	case dw.attached:
-		dw.dropFile("a purge could not be written")
+		dw.dropFile(false)
 	case !dw.disk.locked.Load(): // else it is in use, by a process that purges for itself
 		dw.markFile()
 	}
@@ -418,18 +418,26 @@ func (dw *diskWriter) markFile() {
 	}
 }
 
-// dropFile removes the detached file, which lacks a purge or a deletion, and begins another one.
-// What is in it must not be served, and a full disk has the room back.
-func (dw *diskWriter) dropFile(why string) {
-	switch err := dw.disk.drop(dw.now()); {
-	case err == nil:
-		dw.tell(slog.LevelWarn, "disk tier: "+why+", so the file is removed")
-		dw.beginAnew()
-	case errors.Is(err, errStalled):
-		dw.tell(slog.LevelWarn, "disk tier: "+why+", so the file is removed when the disk answers")
-		dw.dropping = true
-	default:
+// dropFile removes the detached file, which lacks a purge or, where forgot says so, deletions, and
+// begins another one. What is in it must not be served, and a full disk has the room back.
+func (dw *diskWriter) dropFile(forgot bool) {
+	err := dw.disk.drop(dw.now())
+	stalled := errors.Is(err, errStalled)
+	switch {
+	case err != nil && !stalled:
 		dw.tell(slog.LevelError, "disk tier: the file cannot be removed", slog.Any("error", err))
+		return
+	case forgot:
+		dw.tell(slog.LevelWarn, "disk tier: the disk is full, and more is to be deleted than is remembered, so the file is removed")
+	case stalled:
+		dw.tell(slog.LevelWarn, "disk tier: a purge could not be written, so the file is removed when the disk answers")
+	default:
+		dw.tell(slog.LevelWarn, "disk tier: a purge could not be written, so the file is removed")
+	}
+	if stalled {
+		dw.dropping = true
+	} else {
+		dw.beginAnew()
 	}
 }
 

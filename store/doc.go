@@ -189,12 +189,12 @@
 // not full, also while purges come without a gap: writing, sweeping and expiring take turns. What
 // there is no room for then, or no file, is written when there is, if memory has it still: see
 // disk_late.go. What is to be deleted from a disk that is full waits in memory, and is forgotten by
-// a crash, or by a stop that finds no room either. Close writes everything. The chunks of a
-// BodyWriter are written as they come, and are an entry when its record is; what a crash leaves of
-// one is swept at the next start, or is in slots that no row leads to. Every record, body and key
-// row, and every 32 KiB of a chunk, carries a checksum that covers its place too, so that damage is
-// a miss, counted and deleted, and never another entry's bytes. Of a body that is read piece by
-// piece it shows when a piece is: see disk_damaged.go.
+// a crash, or by a stop that finds no room either: see disk_full.go. Close writes everything. The
+// chunks of a BodyWriter are written as they come, and are an entry when its record is; what a
+// crash leaves of one is swept at the next start, or is in slots that no row leads to. Every
+// record, body and key row, and every 32 KiB of a chunk, carries a checksum that covers its place
+// too, so that damage is a miss, counted and deleted, and never another entry's bytes. Of a body
+// that is read piece by piece it shows when a piece is: see disk_damaged.go.
 //
 // # Faults
 //

@@ -262,7 +262,8 @@ func (s *Store) makeRoom(e *Entry, cost int64, maxVariants int) bool {
 }
 
 // replace drops from memory and from the queue what e takes the place of. It tells whether an older
-// response of its variant was in memory, and returns the credit of that: who asks for it asks for e.
+// response of its variant was in memory, and returns the credit of that: who asks for it asks for
+// e.
 func (s *Store) replace(sh *shard, e *Entry, maxVariants int) (credit uint32, replaced bool) {
 	others := 0 // of one variant there is one at most
 	sh.variants(&e.Key, func(old *item) bool {
