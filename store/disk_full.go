@@ -129,20 +129,17 @@ func (s *Store) forgets() {
 	s.report(&readError{s.disk.times.Load(), errForgets})
 }
 
-// forgotten does what forgets asks for, where that has not been told.
-func (dw *diskWriter) forgotten() {
-	if dw.forgot.Load() {
-		dw.giveUp(errForgets)
-	}
-}
-
-// resume tries to write again.
+// resume tries to write again, unless deletions were forgotten, and that was not told.
 func (dw *diskWriter) resume() {
 	dw.retryAt, dw.noRoomToSweep = time.Time{}, false
 	dw.expiring, dw.pending = true, true
 	_, dw.roomFirst.jobs = dw.queue.position()
 	dw.roomFirst.purge = dw.purges.last.Load()
 	dw.queue.setOpen(true) // first: what is put has a place
+	if dw.forgot.Load() {  // until then
+		dw.giveUp(errForgets)
+		return
+	}
 	dw.disk.full.Store(false)
 	dw.bodyWriters.resume()
 }

@@ -168,31 +168,56 @@ func TestWhatAFullDiskForgetsIsNotServed(t *testing.T) {
 	}
 }
 
+// forgetful is a store with a page on disk that has been replaced when the disk was full, and more
+// was to be deleted than is remembered.
+func forgetful(t *testing.T, url string) *Store {
+	t.Helper()
+	s := keptByHand(t, manyReplaced)
+	s.Put(signedEntry(s, url, 1, 200), 0)
+	must(t, s.diskWriter.flush())
+	s.diskWriter.failed(&fullError{fullErrors[0]})
+	for n := range s.diskWriter.pausedBytes() / deletionCost {
+		s.queue.push(deletion(uint64(1e9+n), keyOf(fmt.Sprint(n)), Removed))
+	}
+	s.Put(signedEntry(s, url, 2, 200), 0)
+	if s.disk.up.Load() {
+		t.Fatal("more may wait, so that this shows nothing")
+	}
+	return s
+}
+
 // TestStopRightAfterAFullDiskForgets: the disk writer was not told yet, and tried to write to the
 // file as if it were read. What was replaced stayed in it, and what was in memory was lost.
 func TestStopRightAfterAFullDiskForgets(t *testing.T) {
 	const url = "http://example.com/"
 	for _, told := range []bool{true, false} {
-		s := keptByHand(t, manyReplaced)
-		dw := s.diskWriter
-		s.Put(signedEntry(s, url, 1, 200), 0)
-		must(t, dw.flush())
-		dw.failed(&fullError{fullErrors[0]})
-		if !told { // of something before
-			s.report(&readError{s.disk.times.Load() - 1, errDamaged})
+		s := forgetful(t, url)
+		if !told {
+			<-s.diskWriter.broken
 		}
-		for n := range dw.pausedBytes() / deletionCost {
-			s.queue.push(deletion(uint64(1e9+n), keyOf(fmt.Sprint(n)), Removed))
-		}
-		s.Put(signedEntry(s, url, 2, 200), 0)
-		if s.disk.up.Load() {
-			t.Fatal("more may wait, so that this shows nothing")
-		}
-		dw.drain()
+		s.diskWriter.drain()
 		s.memory.clear()
 		if version, _ := found(t, s, url); version != 2 {
 			t.Errorf("told %v: version %d is on disk", told, version)
 		}
+	}
+}
+
+// TestForgetfulFileThatCannotBeRemoved: it is not opened before it can be.
+func TestForgetfulFileThatCannotBeRemoved(t *testing.T) {
+	const url = "http://example.com/"
+	s := forgetful(t, url)
+	remove := s.disk.takeAway
+	s.disk.takeAway = func(time.Time) error { return errors.New("immutable") }
+	s.diskWriter.reported(<-s.diskWriter.broken)
+	if err := s.diskWriter.reopen(); err == nil || s.disk.up.Load() {
+		t.Error("the file is opened again")
+	}
+	s.disk.takeAway = remove
+	must(t, s.diskWriter.reopen())
+	s.memory.clear()
+	if version, _ := found(t, s, url); version != 0 {
+		t.Errorf("version %d is on disk", version)
 	}
 }
 

@@ -265,7 +265,6 @@ func (dw *diskWriter) onTick() {
 	dw.breakOffSmall()
 	dw.expiring = true
 	dw.pending = dw.pending || dw.disk != nil && dw.disk.pins.takeLeft()
-	dw.forgotten()
 	if !dw.retryAt.IsZero() && !dw.now().Before(dw.retryAt) {
 		dw.retry()
 	}
@@ -290,7 +289,7 @@ func (dw *diskWriter) onTick() {
 // retry tries to open the file again, or to write to it.
 func (dw *diskWriter) retry() {
 	switch full := dw.disk.full.Load(); {
-	case full && dw.disk.up.Load():
+	case full && (dw.disk.up.Load() || dw.forgot.Load()):
 		dw.resume()
 		return
 	case full: // it was to be given up, and that was not told
@@ -487,7 +486,6 @@ func (dw *diskWriter) drain() {
 	if dw.disk == nil {
 		return
 	}
-	dw.forgotten()
 	if dw.disk.full.Load() { // once more
 		dw.retry()
 	}
