@@ -389,17 +389,22 @@ func TestRenewalOnAFullDisk(t *testing.T) {
 	checkAgreement(t, s)
 }
 
-// renewedLarge is a store with a large body on disk, and one that has renewed it and waits in the
-// queue alone, or was refused by that because the disk was found to be full just then.
-func renewedLarge(t *testing.T, url string, refused bool, change func(e *Entry)) *Store {
+// renewedLarge is a store with a large body on disk, and one that renews it. That is put "before"
+// the disk is found to be full, and waits in the queue alone, or it is refused, "while" that is
+// found or "after" it.
+func renewedLarge(t *testing.T, url, put string, change func(e *Entry)) *Store {
 	t.Helper()
 	s := keptByHand(t, Settings{Memory: 1 << 20, Disk: 64 << 20})
 	s.Put(signedEntry(s, url, 1, 2<<20, "a"), 0)
 	must(t, s.diskWriter.flush())
-	want := Stored
-	if refused {
+	want := RefusedFull
+	switch put {
+	case "before":
+		want = Stored
+	case "while":
 		s.queue.pause(s.diskWriter.pausedBytes(), s.leavesRenewed)
-		want = RefusedFull
+	case "after":
+		s.diskWriter.failed(&fullError{fullErrors[0]})
 	}
 	if got := renewAs(t, s, url, "1", change); got != want {
 		t.Fatalf("the renewal is %v, want %v", got, want)
@@ -429,12 +434,12 @@ func TestRenewalThatIsNotWritten(t *testing.T) {
 		{"fresh for less long", func(e *Entry) { e.FreshUntil = e.FreshUntil.Add(-1) }, "", "", 0},
 		{"kept from earlier on", func(e *Entry) { e.KeptFrom = e.FreshUntil }, "", "", 0},
 	} {
-		for _, refused := range []bool{false, true} {
-			if refused && tt.before != "" {
+		for _, put := range []string{"before", "while", "after"} {
+			if put != "before" && tt.before != "" {
 				continue // there is no renewal to be purged
 			}
-			t.Run(fmt.Sprintf("%s, refused %v", tt.name, refused), func(t *testing.T) {
-				s := renewedLarge(t, url, refused, tt.change)
+			t.Run(tt.name+", put "+put, func(t *testing.T) {
+				s := renewedLarge(t, url, put, tt.change)
 				purge := func(tag string) {
 					if tag != "" {
 						purgeByHand(s, tag)

@@ -44,7 +44,7 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 	j := s.newPut(e, old.id != 0, maxVariants, toDisk)
 	it, resident := s.stage(e, old.base, maxVariants, toDisk)
 	if it == nil {
-		return RefusedFull
+		return s.refuseFull(e, validated)
 	}
 	defer s.memory.unhold(it)
 	sh := s.memory.shard(e.Key)
@@ -74,6 +74,15 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 		*held = s.hold(it, e)
 	}
 	return Stored
+}
+
+// refuseFull refuses e, for which there is no room. What it would have renewed stays, unless e says
+// less of that: purges would miss it, or it would be good for longer.
+func (s *Store) refuseFull(e, renewed *Entry) PutResult {
+	if renewed != nil && e.narrows(renewed) {
+		s.Remove(renewed)
+	}
+	return RefusedFull
 }
 
 // place puts an item in place of what e replaces. newVariant says that nothing was stored of its
