@@ -72,6 +72,16 @@ func (q *Request) send(a *delivery, cs *rfc9111.CacheStatus) error {
 	return q.sendWhole(a)
 }
 
+// sendStored is sendWhole for what is stored.
+func (q *Request) sendStored(a *delivery) error {
+	sent, err := q.found.WriteBody(q.w, a.stored, 0, -1, (*bodyClient)(q))
+	if q.sent += sent; err != nil {
+		return q.brokenOff(a, err)
+	}
+	q.sendTrailers(a.trailer)
+	return nil
+}
+
 // sendWhole writes the whole body and the trailers.
 func (q *Request) sendWhole(a *delivery) error {
 	if err := q.sendBody(a, 0, -1); err != nil {

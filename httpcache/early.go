@@ -22,8 +22,12 @@ func (q *Request) dueEarly() bool {
 		q.mayRefreshEarly()
 }
 
-// refreshEarly has the flight's key in its own frame, not in that of a hit.
-func (q *Request) refreshEarly() { q.refreshInBackground(q.flightKey(), true) }
+// refreshIfDue has the response fetched anew, if this hit is the one that does.
+func (q *Request) refreshIfDue() {
+	if q.dueEarly() {
+		q.refreshInBackground(q.flightKey(), true)
+	}
+}
 
 // mayRefreshEarly reports whether the request is one on whose behalf what is fresh may be fetched.
 // A stale response needs a fetch. This one has time until another request comes, so nothing is sent

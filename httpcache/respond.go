@@ -137,7 +137,7 @@ func (q *Request) respondStored(outcome Outcome, detail Detail) error {
 	if whole, err := q.sendStoredHeader(a, detail); !whole {
 		return err
 	}
-	return q.sendWhole(a)
+	return q.sendStored(a)
 }
 
 // sendStoredHeader is sendHeader for what is stored.

@@ -108,17 +108,20 @@ func (q *Request) answer() error {
 // round answers the request from the store, where what was found may be used so, or fetches.
 // answered is false if the request needs another round.
 func (q *Request) round(use rfc9111.Use) (answered bool, err error) {
-	held := q.found.Hold // a flight's answer may take the place of what was found
 	q.gaveBack = false
-	defer func() {
-		if !q.gaveBack {
-			held.Release()
-		}
-	}()
-	if use == rfc9111.UseFresh && q.trace == nil {
-		return q.hit() // as choose says, without the frame of proceed
+	defer q.giveBack(q.found.Hold) // a flight's answer may take the place of what was found
+	if use == rfc9111.UseFresh && q.trace == nil { // a hit, as choose says, without proceed's frame
+		q.refreshIfDue()
+		return q.respondHit()
 	}
 	return q.proceed(use)
+}
+
+// giveBack gives back what the look-up has found, unless letGo has.
+func (q *Request) giveBack(held store.Hold) {
+	if !q.gaveBack {
+		held.Release()
+	}
 }
 
 // proceed chooses a way and follows it. Its frame has room for all ways, which a hit needs not.
@@ -142,7 +145,8 @@ func (q *Request) follow(way way) (answered bool, err error) {
 	}
 	switch way.course {
 	case courseHit:
-		return q.hit()
+		q.refreshIfDue()
+		return q.respondHit()
 	case courseStale:
 		return true, q.respondStored(OutcomeStale, NoDetail)
 	case courseRefresh:
@@ -171,14 +175,6 @@ func (q *Request) follow(way way) (answered bool, err error) {
 	case courseJoin:
 	}
 	return q.serveFrom(q.join(way.key))
-}
-
-// hit answers from the store, and may have the response fetched anew before its lifetime ends.
-func (q *Request) hit() (answered bool, err error) {
-	if q.dueEarly() {
-		q.refreshEarly()
-	}
-	return q.respondHit()
 }
 
 // refuse answers only-if-cached where no stored response may be used (RFC 9111 5.2.1.7).

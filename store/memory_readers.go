@@ -166,10 +166,18 @@ func (r *Result) WriteBody(w io.Writer, b Body, off, n int64, client Interrupter
 			err = ErrIdle
 		}
 	}()
-	if r.pinned != nil { // b is on disk, and the record alone in memory
-		return WriteBody(w, b, off, n, client)
+	for end := endOf(b, off, n); off+written < end; {
+		piece, err := b.Chunk(off+written)
+		if err != nil {
+			return written, errReading(err)
+		}
+		n, err := w.Write(piece[:min(int64(len(piece)), end-off-written)])
+		written += int64(n)
+		if err != nil {
+			return written, err
+		}
 	}
-	return writeByChunk(w, b, off, endOf(b, off, n))
+	return written, nil
 }
 
 // breakOffSmall breaks off readers of small items that take nothing, if something has found no room
