@@ -43,6 +43,7 @@ type Cache struct {
 	shareable      *recentKeys  // of which an answer could be shared
 	refreshBackoff *recentKeys  // whose background refresh has just failed
 	lateFetches    *recentKeys  // whose fetch had no header in time, see late.go
+	brokenBodies   *badFields   // for which a body broke off, see brokenbody.go
 	lateBatches    *lateBatches // groups of which an answer for many is late, see batchrun.go
 	noRoom         *recentKeys  // of which a slice could not be stored, see slicefetch.go
 	unsliced       *recentKeys  // whose origin does not answer in slices, see firstpart.go
@@ -83,6 +84,7 @@ func New(o Options) *Cache {
 		shareable:      newShareable(),
 		refreshBackoff: newRefreshBackoff(),
 		lateFetches:    newLateFetches(),
+		brokenBodies:   newBadFields(),
 		lateBatches:    newLateBatches(),
 		noRoom:         newNoRoom(),
 		unsliced:       newUnsliced(),

@@ -13,7 +13,9 @@ import (
 
 // flightTag is what is known of a flight from its start.
 type flightTag struct {
-	key        store.Key // in the group of flights
+	key        store.Key // in the group of flights, unless it is apart
+	page       store.Key // of what is remembered of broken bodies: for a slice, that of its object
+	apart      bool      // only requests with the same fields can join, see keepApart
 	url        string
 	generation uint64    // of the purges, when its fetch began
 	begun      time.Time // its fetch began then, or a little later
@@ -23,8 +25,24 @@ type flightTag struct {
 	followsLate bool
 	// failure is the status with which the fetch failed, if it did, or rfc9111.NoAnswer.
 	failure atomic.Int32
-	came    []field     // the header of the request that began the fetch, as it came
+	came    []field     // the header of the request that began the fetch, as it came; see begins
+	known   atomic.Bool // that is
 	asked   atomic.Bool // the origin was, for that request
+	watched atomic.Bool // see watch
+}
+
+// begins says whose request begins the fetch.
+func (t *flightTag) begins(came []field) {
+	t.came = came
+	t.known.Store(true)
+}
+
+// fieldsSum is that of the request that began the fetch. It is not known before the fetch begins.
+func (t *flightTag) fieldsSum() (sum uint64, known bool) {
+	if !t.known.Load() {
+		return 0, false
+	}
+	return sumOf(t.came), true
 }
 
 // tag is what is known of the fetch's flight from its start.
@@ -69,7 +87,7 @@ func (q *Request) follower() *following {
 // join joins the flight for the request's key, or begins one.
 func (q *Request) join(key store.Key) membership {
 	ticket, tag := q.begin(key)
-	f, m, started := q.cache().flights.Join(tag.key, tag, q.joinable)
+	f, m, started := q.cache().flights.Join(q.keepApart(tag), tag, q.joinable)
 	return q.startFetch(f, m, started, ticket)
 }
 
@@ -98,6 +116,7 @@ func (q *Request) retry(s membership) (next membership, ok bool) {
 	}
 	failed, failure := s.flight.Err(), s.failure()
 	ticket, tag := q.begin(q.flightKey())
+	tag.apart = s.flight.Tag().(*flightTag).apart
 	f, m, started := s.member.Retry(tag)
 	if f == nil {
 		ticket.End()
@@ -156,7 +175,9 @@ func (q *Request) run(x *Fetch) {
 // begin opens a ticket for a fetch that this request may have to make, and returns it with its
 // flightTag.
 func (q *Request) begin(key store.Key) (ticket, *flightTag) {
-	tag := &flightTag{key: key, url: q.storedURL(), begun: q.now, client: q.origin.Client(), followsLate: q.hasGivenUp()}
+	tag := &flightTag{
+		key: key, page: key, url: q.storedURL(), begun: q.now, client: q.origin.Client(), followsLate: q.hasGivenUp(),
+	}
 	t := q.cache().begin(tag.url)
 	tag.generation = t.Generation()
 	return t, tag
@@ -195,7 +216,7 @@ func (q *Request) answerFromStore(x *Fetch) bool {
 // the age of its answer.
 func (q *Request) usable(f *coalesce.Flight) bool {
 	tag := f.Tag().(*flightTag)
-	if !q.began(f) || q.foundLater(f) {
+	if !q.began(f) || q.foundLater(f) || q.shuns(f) {
 		return false
 	}
 	if q.objectChanged && !tag.begun.After(q.following.outdatedAt) {
@@ -237,13 +258,18 @@ func (q *Request) inTime(shared *sharedResponse) bool {
 // in late.go. A flight may hang if its header is all that the request needs.
 func (q *Request) joinable(f *coalesce.Flight) bool {
 	if !q.usable(f) {
+		q.watch(f)
 		return false
 	}
 	shared, decided := f.Shared().(*sharedResponse)
-	if !decided {
+	switch {
+	case !decided:
 		return !q.isLate(f)
+	case f.TimeLeft(q.route.Wait) > 0, shared.source == fromOrigin && q.headerIsEnough(shared):
+		return true
 	}
-	return f.TimeLeft(q.route.Wait) > 0 || shared.source == fromOrigin && q.headerIsEnough(shared)
+	q.watch(f)
+	return false
 }
 
 // headerIsEnough reports whether the answer to this request from a shared response has no body.

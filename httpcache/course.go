@@ -86,6 +86,9 @@ func (q *Request) choose(use rfc9111.Use) way {
 	if why := q.mayBeSpared(key); why != origin.Admitted {
 		return way{courseSpare, why, key}
 	}
+	if q.found.Entry != nil && !q.unsafe() && q.isDoubtful(key) && q.mayUseStale(rfc9111.NoAnswer) {
+		return way{courseSpare, origin.Failing, key}
+	}
 	return way{course: q.courseToOrigin(key), key: key}
 }
 

@@ -145,14 +145,14 @@ var (
 // newFetch prepares the fetch on the goroutine of the request that leads it.
 func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 	tag := f.Tag().(*flightTag)
-	remote := q.beginRemote()
+	remote := q.beginRemoteFor(tag)
 	copies := q.copies(remote)
 	hitForMissKey := q.hitForMissKeyOf(tag.key)
 	firstPart, asksPart := q.firstPart(hitForMissKey)
 	var remoteSlice RemoteFetch
 	if asksPart {
 		copies = 2 // the answer to the first may have to be asked for whole
-		remoteSlice = q.beginRemote()
+		remoteSlice = q.beginRemoteFor(tag)
 	}
 	member := q.batchMember(f)
 	ctx, copies := member.requests(f, copies)
@@ -171,7 +171,7 @@ func (q *Request) newFetch(f *coalesce.Flight, ticket ticket) *Fetch {
 		remoteLimit: -1, copies: copies, seed: snapshot(q.w.Header()), begun: time.Now(), over: make(chan struct{}),
 	}
 	x.keyed.header, x.keyed.inner, x.came = nil, &x.inner, x.clientHeader
-	tag.came = x.came
+	tag.begins(x.came)
 	x.writer = &x.first
 	x.writer.init(x)
 	q.entrust(x)

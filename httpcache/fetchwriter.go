@@ -319,6 +319,7 @@ func (w *fetchWriter) finishShared(err error) {
 		if x.isUnread() {
 			x.keepFromOthers()
 		} else {
+			x.noteBroken()
 			x.backOff()
 			x.tellFailure(http.StatusBadGateway, rfc9111.NoAnswer)
 		}
@@ -327,6 +328,7 @@ func (w *fetchWriter) finishShared(err error) {
 		x.flight.Fail(err)
 		return
 	}
+	x.cameWhole()
 	trailer := w.trailer()
 	rfc9111.CleanTrailer(w.header, trailer)
 	x.flight.Finish(trailer)

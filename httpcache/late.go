@@ -141,7 +141,7 @@ func (q *Request) joinDecided(key store.Key) (answered bool, err error) {
 // waits for it. So where one is late the next request begins another, but no third.
 func (q *Request) joinRefresh(tag *flightTag) (f *coalesce.Flight, m *coalesce.Member, started bool) {
 	var late *coalesce.Flight
-	f, m, started = q.cache().flights.Join(tag.key, tag, func(f *coalesce.Flight) bool {
+	f, m, started = q.cache().flights.Join(q.keepApart(tag), tag, func(f *coalesce.Flight) bool {
 		tag.followsLate = false
 		switch {
 		case !q.usable(f):
@@ -174,7 +174,11 @@ func (q *Request) lateSliceKey(o *object) store.Key { return q.route.byRules(o.k
 
 // sendsSlice is as for a page, see joinable. gaveUp says that the request has given one up.
 func (q *Request) sendsSlice(f *coalesce.Flight, gaveUp bool) bool {
+	if q.shuns(f) {
+		return false
+	}
 	if f.TimeLeft(q.route.Wait) <= 0 {
+		q.watch(f)
 		return false
 	}
 	return f.Shared() != nil || !gaveUp || followsLate(f) || f.Queued()

@@ -265,6 +265,11 @@ func (q *Request) respondFlight(s membership, shared *sharedResponse, leads bool
 // awaitFirst waits for the first byte that the client is to get of a shared body. A follower that
 // wants a part waits while the fetch comes to it, and no longer than that may be silent.
 func (q *Request) awaitFirst(b *flightBody, s membership, shared *sharedResponse) error {
+	if s.fetch == nil && q.isDoubtful(s.flight.Tag().(*flightTag).page) {
+		if err := q.awaitWhole(b, withheld, q.follower().deadline); err != nil {
+			return err
+		}
+	}
 	parts, _, ok := q.ranges(shared.status, shared.header, shared.length)
 	if s.fetch != nil || !ok || len(parts) == 0 {
 		return b.first(q.byteWait(s))
@@ -288,12 +293,15 @@ func (q *Request) respondUnbegun(s membership, err error) (answered bool, _ erro
 	switch {
 	case q.r.Context().Err() != nil:
 		return true, q.respondGone()
-	case errors.Is(err, coalesce.ErrSpill), errors.Is(err, coalesce.ErrTooSlow):
+	case errors.Is(err, coalesce.ErrSpill), errors.Is(err, coalesce.ErrTooSlow), errors.Is(err, coalesce.ErrPassed):
 		// The flight goes on for others.
 		q.leave(s, false)
 		return true, q.passUncached(q.forward, rfc9111.Storable)
 	case errors.Is(err, errStalled):
 		return true, err
+	case errors.Is(err, errDoubtful):
+		q.leave(s, false)
+		return true, q.respondLate()
 	}
 	if e, ok := q.staleOnError(rfc9111.NoAnswer); ok {
 		return true, e

@@ -353,6 +353,15 @@ func (b *sliceBody) await(h *openSlice, givesUp bool) error {
 	h.on.member.Reader().OnDrop(b.q.breakWrite)
 	if h.on.fetch == nil {
 		h.flight.patience = b.q.route.Wait
+		if b.q.isDoubtful(h.on.flight.Tag().(*flightTag).page) {
+			err := b.q.awaitWhole(h.flight, shared.length, time.Now().Add(b.q.route.Wait))
+			switch {
+			case errors.Is(err, errStalled), errors.Is(err, errDoubtful):
+				return errSliceLate
+			case err != nil:
+				return err
+			}
+		}
 		if err := h.flight.first(b.q.byteWait(h.on)); errors.Is(err, errStalled) {
 			return errSliceLate
 		}

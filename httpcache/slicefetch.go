@@ -75,7 +75,10 @@ var (
 func (q *Request) beginSlice(s sliceOf, seed []field, alone bool) membership {
 	key := s.object.key(s.number)
 	lease := q.sliceFlightKey(key, q.route.cookiesApart)
-	tag := &flightTag{key: q.route.byRules(lease), url: s.head.URL, begun: time.Now(), client: q.origin.Client(), followsLate: s.gaveUp}
+	tag := &flightTag{
+		key: q.route.byRules(lease), page: q.lateSliceKey(s.object), url: s.head.URL, begun: time.Now(),
+		client: q.origin.Client(), followsLate: s.gaveUp,
+	}
 	t := q.cache().begin(tag.url)
 	tag.generation = t.Generation()
 	var f *coalesce.Flight
@@ -92,6 +95,7 @@ func (q *Request) beginSlice(s sliceOf, seed []field, alone bool) membership {
 		return membership{flight: f, member: m}
 	}
 	x := q.newSliceFetch(f, t, s, seed, lease)
+	tag.begins(x.came)
 	if q.route.hasSlice(s.object, s.head, s.number, q.personal()) { // stored between the look-up and the joining
 		f.Fail(errSliceStored)
 		x.end()
@@ -103,6 +107,10 @@ func (q *Request) beginSlice(s sliceOf, seed []field, alone bool) membership {
 
 // joinSlice joins a flight for the slice with a key. joined is false if it has begun it.
 func (q *Request) joinSlice(key store.Key, tag *flightTag) (f *coalesce.Flight, m *coalesce.Member, joined bool) {
+	if apart := q.keepApart(tag); tag.apart {
+		f, m, started := q.cache().flights.Join(apart, tag, func(f *coalesce.Flight) bool { return q.sendsSlice(f, tag.followsLate) })
+		return f, m, !started
+	}
 	if f, m, joined = q.joinSharedSlice(key, tag); joined {
 		return f, m, true
 	}
@@ -170,8 +178,11 @@ func (q *Request) newSliceFetch(
 		route: q.route, cache: q.cache(), origin: origin, flight: f, ticket: ticket, hitForMissKey: q.hitForMissKey(),
 		presented: q.presented, asked: q.key, clientHeader: client, came: snapshot(q.r.Header), inner: *q.r.URL, varyNames: q.varyNames,
 		url: s.head.URL, method: q.keyed.method, noStore: q.saysNoStore(), slice: &s,
-		remote: q.beginRemoteSlice(&s), remoteLimit: -1, lease: lease,
+		remoteLimit: -1, lease: lease,
 		copies: 1, seed: append([]field(nil), seed...), begun: time.Now(), over: make(chan struct{}),
+	}
+	if !x.tag().apart {
+		x.remote = q.beginRemoteSlice(&s)
 	}
 	if x.remote != nil {
 		q.limitWait(x, q.lateSliceKey(s.object))
@@ -357,6 +368,10 @@ func (x *Fetch) shareSlice(shared *sharedResponse, skip int64) {
 		x.remoteLimit = x.remote.Storable(new(store.Variant), shared.length)
 	}
 	x.flight.SpillTo(x)
+	if x.tag().apart {
+		x.share(shared, x.route.MaxBody)
+		return
+	}
 	x.cache.flights.Move(x.flight, x.sharedFlightKey(s), func() bool {
 		x.share(shared, x.route.MaxBody)
 		return true

@@ -1,0 +1,251 @@
+package httpcache
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/larder-cache/larder/coalesce"
+	"github.com/larder-cache/larder/store"
+)
+
+// A fetch has the fields of the client that leads it, and those who join it when its body has begun
+// get what comes of that. So a client for whose field the origin breaks a body off, or has it stand
+// still, could have all others break off with it, and be the first to ask again. What a failure
+// before the first byte costs, another fetch makes good; here it is too late for that. So it is
+// remembered of a page for whose fields a body has broken off:
+//
+//	a body has broken off   who asks for the page
+//	─────────────────────   ─────────────────────
+//	not lately              joins any fetch
+//	for its own fields      shares a fetch with those alone that have the same fields
+//	for other fields        joins no fetch with these. Of any other it takes nothing before the body
+//	                        is whole, or past withheld: one that breaks off before is a failure that
+//	                        another fetch makes good
+//
+// Where a stale response may stand in for a failure it is the answer to both of the latter, and is
+// fetched anew in the background.
+//
+// An origin may break off for all. Of a page the last maxBadFields fields are remembered: one fetch
+// for all others is under way then, and one for each of these.
+
+const (
+	// brokenKeep is how long it is remembered that a body broke off.
+	brokenKeep = 2 * time.Minute
+	// maxBadFields is for how many requests' fields it is, of one page.
+	maxBadFields = 4
+	// withheld is how much of a body that may break off comes before others are sent any of it.
+	withheld = 1 << 20
+)
+
+// badFields remembers for which fields of requests the fetches of a page went wrong. It is bounded
+// in pages as recentKeys are.
+type badFields struct {
+	until atomic.Int64 // all is forgotten by then, in nanoseconds since epoch
+	epoch time.Time
+
+	mu         sync.Mutex
+	young, old map[store.Key]lastFields
+	turned     int64
+}
+
+// lastFields are the sums of the last fields, and when they were noted.
+type lastFields [maxBadFields]struct {
+	sum uint64
+	at  int64
+}
+
+func newBadFields() *badFields { return &badFields{epoch: time.Now()} }
+
+// isEmpty reports whether nothing is remembered, as nearly always.
+func (b *badFields) isEmpty() bool { return b.since(time.Now()) >= b.until.Load() }
+
+// note remembers that a fetch of a page for a request with fields of this sum went wrong.
+func (b *badFields) note(page store.Key, sum uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.since(time.Now())
+	if now-b.turned >= int64(brokenKeep) || len(b.young) >= maxRecentKeys/16 {
+		b.young, b.old, b.turned = make(map[store.Key]lastFields), b.young, now
+	}
+	if b.young == nil {
+		b.young = make(map[store.Key]lastFields)
+	}
+	fields := b.of(page)
+	oldest := 0
+	for i, f := range fields {
+		if f.at > 0 && f.sum == sum {
+			oldest = i
+			break
+		}
+		if f.at < fields[oldest].at {
+			oldest = i
+		}
+	}
+	fields[oldest].sum, fields[oldest].at = sum, max(now, 1)
+	b.young[page] = fields
+	b.until.Store(now + int64(brokenKeep))
+}
+
+// of returns what is remembered of a page.
+func (b *badFields) of(page store.Key) lastFields {
+	if fields, ok := b.young[page]; ok {
+		return fields
+	}
+	return b.old[page]
+}
+
+// any reports whether a fetch of the page has gone wrong lately.
+func (b *badFields) any(page store.Key) bool {
+	_, some := b.find(page, func(uint64) bool { return true })
+	return some
+}
+
+// place returns which of the last fields of the page these are, if a fetch for them has gone wrong
+// lately.
+func (b *badFields) place(page store.Key, sum uint64) (place int, bad bool) {
+	return b.find(page, func(noted uint64) bool { return noted == sum })
+}
+
+func (b *badFields) find(page store.Key, is func(sum uint64) bool) (place int, found bool) {
+	if b.isEmpty() {
+		return 0, false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	after := b.since(time.Now()) - int64(brokenKeep)
+	for i, f := range b.of(page) {
+		if f.at > max(0, after) && is(f.sum) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// forget removes what is remembered of the fields: a fetch for them has gone well.
+func (b *badFields) forget(page store.Key, sum uint64) {
+	if _, bad := b.place(page, sum); !bad {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, pages := range [...]map[store.Key]lastFields{b.young, b.old} {
+		fields, ok := pages[page]
+		for i, f := range fields {
+			if f.sum == sum {
+				fields[i].at = 0
+			}
+		}
+		if ok {
+			pages[page] = fields
+		}
+	}
+}
+
+func (b *badFields) since(t time.Time) int64 { return int64(t.Sub(b.epoch)) }
+
+// noteBroken remembers that the body of the fetch has broken off, unless it was given up: that says
+// nothing of its fields.
+func (x *Fetch) noteBroken() {
+	cause := context.Cause(x.flight.Context())
+	if cause == nil || errors.Is(cause, coalesce.ErrExpired) {
+		x.cache.brokenBodies.note(x.tag().page, x.fieldsSum())
+	}
+}
+
+// cameWhole forgets it.
+func (x *Fetch) cameWhole() {
+	if !x.cache.brokenBodies.isEmpty() {
+		x.cache.brokenBodies.forget(x.tag().page, x.fieldsSum())
+	}
+}
+
+// isDoubtful reports whether a body of the page has broken off lately.
+func (q *Request) isDoubtful(page store.Key) bool { return q.cache().brokenBodies.any(page) }
+
+// keepApart returns the key under which a request begins its flight. One for whose fields a body of
+// the page has broken off has a key that it shares with no others. It is that of a place among the
+// last fields, so that an origin which breaks off for all is asked for no more at a time.
+func (q *Request) keepApart(tag *flightTag) store.Key {
+	if !q.isDoubtful(tag.page) {
+		return tag.key
+	}
+	place, bad := q.cache().brokenBodies.place(tag.page, q.fieldsSum())
+	if tag.apart = bad; !bad {
+		return tag.key
+	}
+	return withFields(tag.key, uint64(place)+1)
+}
+
+// shuns reports whether a flight may break off for the fields of the request that began it, which
+// are other ones than those of this request.
+func (q *Request) shuns(f *coalesce.Flight) bool {
+	tag := f.Tag().(*flightTag)
+	if !q.isDoubtful(tag.page) {
+		return false
+	}
+	sum, known := tag.fieldsSum()
+	if !known {
+		return false
+	}
+	_, bad := q.cache().brokenBodies.place(tag.page, sum)
+	return bad && sum != q.fieldsSum()
+}
+
+// beginRemoteFor is beginRemote for a flight. Those of other machines do not wait for one that is
+// apart, nor it for them.
+func (q *Request) beginRemoteFor(tag *flightTag) RemoteFetch {
+	if tag.apart {
+		return nil
+	}
+	return q.beginRemote()
+}
+
+// watch sees to it that the body of a flight counts as broken off once it stands still. It is for
+// a flight whose place another is about to take, so that newcomers do not look at it again. A body
+// that is slow does not count: it may be so for all.
+func (q *Request) watch(f *coalesce.Flight) {
+	tag := f.Tag().(*flightTag)
+	if f.Shared() == nil || f.Ended() || !tag.watched.CompareAndSwap(false, true) {
+		return
+	}
+	cache, wait := q.cache(), q.route.Wait
+	var look func()
+	look = func() {
+		switch left := wait - f.Silent(); {
+		case f.Ended(): // it has noted itself what has come of it
+		case left > 0:
+			time.AfterFunc(max(left, lateHeader), look)
+		default:
+			if sum, known := tag.fieldsSum(); known {
+				cache.brokenBodies.note(tag.page, sum)
+			}
+		}
+	}
+	look()
+}
+
+// errDoubtful says that a body which may break off has not come whole for as long as the request
+// waits, nor does any more of it come.
+var errDoubtful = errors.New("the body may break off, and stands still")
+
+// awaitWhole has a follower wait until a body that may break off is whole, or past a limit, or has
+// come on for as long as the request waits. Nothing has been taken of it then.
+func (q *Request) awaitWhole(b *flightBody, limit int64, until time.Time) error {
+	begun, wait := time.Now(), q.route.Wait
+	b.reader.Skip(limit)
+	_, err := b.nextInTime(func() time.Duration { return min(time.Until(until), b.flight.TimeLeft(wait)) })
+	b.reader.Skip(0)
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case !errors.Is(err, errStalled), b.flight.TimeLeft(wait) <= 0:
+		return err
+	case time.Since(begun) < wait/2, b.flight.Silent() >= lateHeader:
+		return errDoubtful
+	}
+	return nil
+}

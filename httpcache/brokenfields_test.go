@@ -1,0 +1,306 @@
+package httpcache
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// breaksForOne is an origin whose body breaks off for requests with X-Bad, some time after its
+// first bytes. All others get it whole.
+type breaksForOne struct {
+	h      *testHandler
+	header []string
+	after  time.Duration // it breaks off
+	silent bool          // its handlers return as if it were whole
+	body   string        // what is asked by POST, "" for a GET
+
+	mu          sync.Mutex
+	under, most int // requests that are under way
+	asked       int
+	broken      int
+	longest     time.Duration
+}
+
+// ServeHTTP implements handlerFunc.
+func (o *breaksForOne) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
+	o.count(1)
+	defer o.count(-1)
+	for i := 0; i < len(o.header); i += 2 {
+		w.Header().Set(o.header[i], o.header[i+1])
+	}
+	time.Sleep(100 * time.Millisecond)
+	if r.Header.Get("X-Bad") == "" {
+		w.Header().Set("Content-Length", "5")
+		_, err := io.WriteString(w, "whole")
+		return err
+	}
+	w.Header().Set("Content-Length", "500")
+	w.Header().Set("Etag", `"bad"`)
+	_, _ = io.WriteString(w, "whole")
+	select {
+	case <-time.After(o.after):
+	case <-r.Context().Done():
+	}
+	if o.silent {
+		return nil
+	}
+	panic(http.ErrAbortHandler) // as a proxy does
+}
+
+func (o *breaksForOne) count(n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.asked += max(n, 0)
+	o.under += n
+	o.most = max(o.most, o.under)
+}
+
+// get asks as an ordinary client, and returns the answer, nil if that breaks off.
+func (o *breaksForOne) get(header ...string) (w *httptest.ResponseRecorder) {
+	begun := time.Now()
+	w = httptest.NewRecorder()
+	err := guarded(func() error { return o.h.ServeHTTP(w, o.request(w, header...), o.ServeHTTP) })
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.longest = max(o.longest, time.Since(begun))
+	if err != nil || w.Body.String() != "whole" || w.Code != http.StatusOK {
+		o.broken++
+		return nil
+	}
+	return w
+}
+
+func (o *breaksForOne) request(w http.ResponseWriter, header ...string) *http.Request {
+	r := newTestRequest(w, header...)
+	if o.body != "" {
+		r.Method, r.Body, r.ContentLength = http.MethodPost, io.NopCloser(strings.NewReader(o.body)), int64(len(o.body))
+	}
+	return r
+}
+
+// forget forgets what has become of the answers so far.
+func (o *breaksForOne) forget() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.broken, o.longest = 0, 0
+}
+
+// attack has a client with the field ask for the whole of a time, again as soon as it has an
+// answer.
+func (o *breaksForOne) attack(until time.Time, field func(i int) string) {
+	for i := 0; time.Now().Before(until); i++ {
+		w := httptest.NewRecorder()
+		_ = guarded(func() error { return o.h.ServeHTTP(w, o.request(w, "X-Bad", field(i)), o.ServeHTTP) })
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// besiege has ten ordinary clients ask beside the attack, and reports what became of those that
+// began at a time after it had begun, or later.
+func (o *breaksForOne) besiege(field func(i int) string, since time.Duration) {
+	const lasts = 40 * time.Second
+	begun := time.Now()
+	var clients sync.WaitGroup
+	clients.Go(func() { o.attack(begun.Add(lasts), field) })
+	time.Sleep(10 * time.Millisecond)
+	for i := range 10 {
+		clients.Go(func() {
+			for forgotten := false; time.Since(begun) < lasts; {
+				if !forgotten && time.Since(begun) >= since {
+					o.forget()
+					forgotten = true
+				}
+				o.get("User-Agent", fmt.Sprint(i))
+				time.Sleep(time.Duration(200+37*i) * time.Millisecond)
+			}
+		})
+	}
+	clients.Wait()
+	time.Sleep(time.Minute) // until refreshes are over
+}
+
+func sameField(int) string    { return "1" }
+func newField(i int) string   { return fmt.Sprint(i) }
+func fiveFields(i int) string { return fmt.Sprint(i % 5) }
+
+// TestFieldThatBreaksBodiesOffBreaksItsOwn: a client for whose field the origin breaks a body off
+// after its first bytes led each fetch of the page, as it was the first to ask again. All others
+// had their answers broken off, for as long as that went on.
+func TestFieldThatBreaksBodiesOffBreaksItsOwn(t *testing.T) {
+	for name, header := range map[string][]string{
+		"without a validator": {"Cache-Control", "max-age=2"},
+		"with a validator":    {"Cache-Control", "max-age=1", "Etag", `"1"`},
+		"stale-if-error":      {"Cache-Control", "max-age=1, stale-if-error=600"},
+	} {
+		for fields, field := range map[string]func(int) string{"one field": sameField, "a new field each time": newField, "five": fiveFields} {
+			for _, silent := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, %s, silent %v", name, fields, silent), func(t *testing.T) {
+					inBubble(t, func(t *testing.T) {
+						o := &breaksForOne{h: newTestHandler(t), header: header, after: 2 * time.Second, silent: silent}
+						o.get()
+						time.Sleep(1500 * time.Millisecond)
+						o.besiege(field, 5*time.Second)
+						o.mu.Lock()
+						defer o.mu.Unlock()
+						if o.broken > 0 {
+							t.Errorf("%d answers were broken off", o.broken)
+						}
+						if o.longest > 3*time.Second {
+							t.Errorf("one has waited for %v", o.longest)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// TestFieldThatStallsBodiesStallsItsOwn: so did one for whose field a body stands still.
+func TestFieldThatStallsBodiesStallsItsOwn(t *testing.T) {
+	for fields, field := range map[string]func(int) string{"one field": sameField, "a new field each time": newField} {
+		t.Run(fields, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				o := &breaksForOne{h: newTestHandler(t), header: []string{"Cache-Control", "max-age=2"}, after: time.Hour}
+				var attackers sync.WaitGroup
+				begun := time.Now()
+				for i := range 60 { // each leaves its answer open
+					attackers.Go(func() {
+						time.Sleep(time.Duration(i) * time.Second)
+						w := httptest.NewRecorder()
+						r := newTestRequest(w, "X-Bad", field(i))
+						_ = guarded(func() error { return o.h.ServeHTTP(w, r, o.ServeHTTP) })
+					})
+				}
+				time.Sleep(13 * time.Second)
+				o.forget()
+				for time.Since(begun) < time.Minute {
+					o.get("User-Agent", "a browser")
+					time.Sleep(300 * time.Millisecond)
+				}
+				o.mu.Lock()
+				if o.broken > 0 || o.longest > o.h.Wait+time.Second {
+					t.Errorf("%d answers were broken off, one has waited for %v", o.broken, o.longest)
+				}
+				o.mu.Unlock()
+				o.h.cache.CancelFetches(errors.New("the end"))
+				attackers.Wait()
+				time.Sleep(time.Minute)
+			})
+		})
+	}
+}
+
+// TestOriginThatBreaksAllBodiesOff: an origin that breaks off for all is asked for a page by a few
+// at a time, however many kinds of clients ask, and a stale response stands in for all but those
+// who were reading.
+func TestOriginThatBreaksAllBodiesOff(t *testing.T) {
+	for name, header := range map[string]string{"nothing stored": "max-age=1", "stale-if-error": "max-age=1, stale-if-error=600"} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				o := &breaksForOne{h: newTestHandler(t), header: []string{"Cache-Control", header}, after: time.Second}
+				o.get()
+				time.Sleep(1500 * time.Millisecond)
+				var clients sync.WaitGroup
+				begun := time.Now()
+				for i := range 200 {
+					clients.Go(func() {
+						for time.Since(begun) < 30*time.Second {
+							if time.Since(begun) < 3*time.Second {
+								o.forget()
+							}
+							o.get("X-Bad", fmt.Sprint(i))
+							time.Sleep(time.Duration(100+i) * time.Millisecond)
+						}
+					})
+				}
+				clients.Wait()
+				time.Sleep(time.Minute) // until refreshes are over
+				o.mu.Lock()
+				defer o.mu.Unlock()
+				if most := 2 * (1 + maxBadFields); o.most > most {
+					t.Errorf("%d requests are under way at a time, want %d at most", o.most, most)
+				}
+				if name == "stale-if-error" && o.broken > 0 {
+					t.Errorf("%d answers were broken off", o.broken)
+				}
+			})
+		})
+	}
+}
+
+// TestFieldThatBreaksSlicesOffBreaksItsOwn: of a file in slices it was each slice, of which others
+// had a part and then two more that broke off.
+func TestFieldThatBreaksSlicesOffBreaksItsOwn(t *testing.T) {
+	for fields, field := range map[string]func(int) string{"one field": sameField, "a new field each time": newField} {
+		t.Run(fields, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				h, f := newSlicing(t), newFilm(71, 2000)
+				f.alter = func(w http.ResponseWriter, r *http.Request) bool {
+					if r.Header.Get("X-Bad") == "" {
+						time.Sleep(100 * time.Millisecond)
+						return false
+					}
+					w.Header().Set("Content-Range", strings.Replace(r.Header.Get("Range"), "=", " ", 1)+"/2000")
+					w.Header().Set("Content-Length", "100")
+					w.WriteHeader(http.StatusPartialContent)
+					_, _ = w.Write(f.content[:1])
+					time.Sleep(2 * time.Second)
+					panic(http.ErrAbortHandler)
+				}
+				f.want(t, f.get(t, h, "Range", "bytes=110-119"), 206, 110, 120, cold)
+				over := make(chan struct{})
+				var attackers sync.WaitGroup
+				for n := 2; n < 19; n++ { // of each slice
+					attackers.Go(func() {
+						for i := n; ; i += 100 {
+							select {
+							case <-over:
+								return
+							default:
+							}
+							w := httptest.NewRecorder()
+							_ = f.read(h, w, newTestRequest(w, "Range", fmt.Sprintf("bytes=%d00-%d99", n, n), "X-Bad", field(i)))
+							time.Sleep(5 * time.Millisecond)
+						}
+					})
+				}
+				time.Sleep(4*time.Second + 50*time.Millisecond) // one of each is under way
+				for n := 2; n < 19; n++ {
+					begun, w := time.Now(), httptest.NewRecorder()
+					if broke := f.read(h, w, newTestRequest(w, "Range", fmt.Sprintf("bytes=%d00-%d99", n, n))); broke || w.Body.Len() != 100 {
+						t.Errorf("slice %d: %d bytes, broken off %t", n, w.Body.Len(), broke)
+					}
+					if took := time.Since(begun); took > 7*time.Second {
+						t.Errorf("slice %d takes %v", n, took)
+					}
+				}
+				close(over)
+				attackers.Wait()
+				time.Sleep(time.Minute)
+			})
+		})
+	}
+}
+
+// TestFieldThatBreaksPostsOffBreaksItsOwn: equal POSTs wait for one fetch, of which a header says
+// that it is for all. None is tried for all again, and none breaks off with another but once.
+func TestFieldThatBreaksPostsOffBreaksItsOwn(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := newTestHandler(t)
+		h.Methods = []string{http.MethodGet, http.MethodPost}
+		o := &breaksForOne{h: h, header: []string{"Cache-Control", "max-age=2"}, after: 2 * time.Second, body: "a question"}
+		o.besiege(sameField, 5*time.Second)
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.broken > 0 {
+			t.Errorf("%d answers were broken off", o.broken)
+		}
+	})
+}
