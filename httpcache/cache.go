@@ -44,6 +44,7 @@ type Cache struct {
 	refreshBackoff *recentKeys  // whose background refresh has just failed
 	lateFetches    *recentKeys  // whose fetch had no header in time, see late.go
 	brokenBodies   *badFields   // for which a body broke off, see brokenbody.go
+	lateRefreshes  *badFields   // for which a refresh was late, see joinRefresh
 	lateBatches    *lateBatches // groups of which an answer for many is late, see batchrun.go
 	noRoom         *recentKeys  // of which a slice could not be stored, see slicefetch.go
 	unsliced       *recentKeys  // whose origin does not answer in slices, see firstpart.go
@@ -85,6 +86,7 @@ func New(o Options) *Cache {
 		refreshBackoff: newRefreshBackoff(),
 		lateFetches:    newLateFetches(),
 		brokenBodies:   newBadFields(),
+		lateRefreshes:  newBadFields(),
 		lateBatches:    newLateBatches(),
 		noRoom:         newNoRoom(),
 		unsliced:       newUnsliced(),

@@ -23,6 +23,10 @@ type flightTag struct {
 	client     string    // that led the fetch, see late.go
 	// Another was late when it began, and the request that began it had given that up, see late.go.
 	followsLate bool
+	// instead is the refresh that was late when this one began, if there was one, and late how many
+	// were, one after the other.
+	instead *coalesce.Flight
+	late    int
 	// failure is the status with which the fetch failed, if it did, or rfc9111.NoAnswer.
 	failure atomic.Int32
 	came    []field     // the header of the request that began the fetch, as it came; see begins

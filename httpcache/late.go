@@ -137,36 +137,93 @@ func (q *Request) joinDecided(key store.Key) (answered bool, err error) {
 	return q.serveFrom(membership{flight: f, member: m})
 }
 
+// maxLateRefreshes is how many refreshes of a page may be begun one after the other because the
+// one before was late. Those of requests that are kept apart, one for each place among the last
+// fields, are not among them.
+const maxLateRefreshes = 4
+
 // joinRefresh joins a flight that refreshes what the request finds stale, or begins one. No request
-// waits for it. So where one is late the next request begins another, but no third.
+// waits for it. The fields of its request may be why one is late. So the next request with other
+// fields begins another, and where that is late as well the next with yet others, up to
+// maxLateRefreshes. Those with the same fields have one of their own, as they have for two minutes:
+// or one client would have all of them hang.
 func (q *Request) joinRefresh(tag *flightTag) (f *coalesce.Flight, m *coalesce.Member, started bool) {
-	var late *coalesce.Flight
-	f, m, started = q.cache().flights.Join(q.keepApart(tag), tag, func(f *coalesce.Flight) bool {
-		tag.followsLate = false
+	var outdated *coalesce.Flight
+	f, m, started = q.cache().flights.Join(q.refreshKey(tag), tag, func(f *coalesce.Flight) bool {
+		outdated, tag.instead, tag.late, tag.followsLate = nil, nil, 0, false
 		switch {
 		case !q.usable(f):
+			if q.watch(f); q.foundLater(f) {
+				outdated = f
+			}
 			return false
 		case f.Shared() != nil:
-			return f.TimeLeft(q.route.Wait) > 0 // for its body, as it is to be stored
+			inTime := f.TimeLeft(q.route.Wait) > 0 // for its body, as it is to be stored
+			if !inTime {
+				q.watch(f)
+			}
+			return inTime
 		}
-		if tag.followsLate = q.isLateRefresh(f); tag.followsLate {
-			late = f
+		tag.followsLate = q.isLateRefresh(f)
+		switch late := f.Tag().(*flightTag).late; {
+		case !tag.followsLate:
+			return true
+		case f.Silent() >= lateKeep:
+			outdated, tag.late = f, late
+		default:
+			tag.instead, tag.late = f, late+1
 		}
-		return !tag.followsLate
+		return false
 	})
-	if started && late != nil {
-		q.noteLate(tag.key, late)
+	switch {
+	case started && tag.instead != nil:
+		q.noteLate(tag.key, tag.instead)
+	case started && outdated != nil:
+		q.cache().giveUpLate(outdated)
 	}
 	return f, m, started
 }
 
+// refreshKey is the key under which a request begins a refresh, see keepApart.
+func (q *Request) refreshKey(tag *flightTag) store.Key {
+	key := q.keepApart(tag)
+	if tag.apart || q.cache().lateRefreshes.isEmpty() {
+		return key
+	}
+	place, late := q.cache().lateRefreshes.place(tag.page, q.fieldsSum())
+	if tag.apart = late; !late {
+		return key
+	}
+	return withFields(key, uint64(maxBadFields+place)+1)
+}
+
 // isLateRefresh is isLate for a flight that no request needs to wait for.
 func (q *Request) isLateRefresh(f *coalesce.Flight) bool {
-	silent := f.Silent()
-	if followsLate(f) {
-		return silent >= lateKeep // one that a client waits for may hang for long
+	silent, tag := f.Silent(), f.Tag().(*flightTag)
+	sum, known := tag.fieldsSum()
+	if known && silent >= q.route.Wait {
+		q.cache().lateRefreshes.note(tag.page, sum)
 	}
-	return silent >= q.route.Wait || silent >= lateHeader && q.wasLate(f.Tag().(*flightTag).key)
+	switch {
+	case tag.apart, tag.late >= maxLateRefreshes-1:
+		return silent >= lateKeep // one that a client waits for may hang for long
+	case silent < lateHeader, known && sum == q.fieldsSum():
+		return false
+	}
+	return silent >= q.route.Wait || !followsLate(f) && q.wasLate(tag.key)
+}
+
+// giveUpLate gives up a refresh that is late, and those that were when it began: what is stored was
+// asked for later. If nothing has come of it yet, that is for the fields of its request.
+func (c *Cache) giveUpLate(f *coalesce.Flight) {
+	for f != nil {
+		tag := f.Tag().(*flightTag)
+		if sum, known := tag.fieldsSum(); known && f.Shared() == nil && f.Silent() >= lateHeader {
+			c.lateRefreshes.note(tag.page, sum)
+		}
+		f.GiveUp()
+		f = tag.instead
+	}
 }
 
 // The slices of a stored object have one such memory.

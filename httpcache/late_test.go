@@ -378,3 +378,62 @@ func TestFailingFieldLeavesRefreshesToOthers(t *testing.T) {
 		}
 	})
 }
+
+// TestHangingFieldLeavesRefreshesToOthers: two refreshes of a client with a field that the origin
+// hangs for, and that came first each time, kept a page from being refreshed for as long as they
+// hung. So did three and four of clients with other fields.
+func TestHangingFieldLeavesRefreshesToOthers(t *testing.T) {
+	for fields := 1; fields <= 3; fields++ {
+		t.Run(fmt.Sprint(fields), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				o := &slowForOne{h: newTestHandler(t), header: []string{"Cache-Control", "max-age=1, stale-while-revalidate=600"}, hangs: 10 * time.Minute}
+				o.get(t, "a")
+				time.Sleep(2 * time.Second)
+				begun, once := time.Now(), time.Duration(fields+1)*o.h.Wait+3*time.Second
+				for i := 0; time.Since(begun) < 8*time.Minute; i++ {
+					for field := range fields { // each time before the others
+						w := httptest.NewRecorder()
+						r := newTestRequest(w, "X-Slow", fmt.Sprint(field))
+						r.URL.RawQuery = "a"
+						if err := o.h.ServeHTTP(w, r, o.ServeHTTP); err != nil {
+							t.Error(err)
+						}
+					}
+					if o.get(t, "a"); time.Since(begun) < once {
+						o.oldest = 0
+					}
+					time.Sleep(50 * time.Millisecond)
+				}
+				o.mu.Lock()
+				if o.oldest > 3*time.Second || o.longest > time.Second {
+					t.Errorf("after %v the page is up to %v old, the longest wait is %v", once, o.oldest, o.longest)
+				}
+				if most := maxLateRefreshes + maxBadFields; o.most > most {
+					t.Errorf("%d refreshes are under way, want %d at most", o.most, most)
+				}
+				o.mu.Unlock()
+				time.Sleep(o.hangs)
+			})
+		})
+	}
+}
+
+// TestRefreshesOfASlowOriginAreBounded: where the origin hangs for all, the refreshes of a page are
+// no more, whatever fields those have that ask for it.
+func TestRefreshesOfASlowOriginAreBounded(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o := &slowForOne{h: newTestHandler(t), header: []string{"Cache-Control", "max-age=1, stale-while-revalidate=600"}, hangs: 10 * time.Minute}
+		o.get(t, "a")
+		time.Sleep(2 * time.Second)
+		for begun, i := time.Now(), 0; time.Since(begun) < 8*time.Minute; i++ {
+			o.get(t, "a", "X-Slow", fmt.Sprint(i%50))
+			time.Sleep(50 * time.Millisecond)
+		}
+		o.mu.Lock()
+		if most := maxLateRefreshes + maxBadFields; o.most > most || o.asked > 60 {
+			t.Errorf("%d refreshes are under way, want %d at most; there were %d", o.most, most, o.asked)
+		}
+		o.mu.Unlock()
+		time.Sleep(o.hangs)
+	})
+}

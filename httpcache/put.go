@@ -120,6 +120,7 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 		} else {
 			x.refreshed()
 		}
+		x.cache.giveUpLate(x.tag().instead)
 		return store.Stored
 	}
 	// A purge during the fetch is no failure: what is stale now is refreshed at once. Nor is a
