@@ -151,8 +151,12 @@ func (b *badFields) since(t time.Time) int64 { return int64(t.Sub(b.epoch)) }
 // nothing of its fields.
 func (x *Fetch) noteBroken() {
 	cause := context.Cause(x.flight.Context())
-	if cause == nil || errors.Is(cause, coalesce.ErrExpired) {
-		x.cache.brokenBodies.note(x.tag().page, x.fieldsSum())
+	if cause != nil && !errors.Is(cause, coalesce.ErrExpired) {
+		return
+	}
+	x.cache.brokenBodies.note(x.tag().page, x.fieldsSum())
+	if x.slice != nil { // of a first part the page is another
+		x.cache.brokenBodies.note(x.route.byRules(x.slice.object.key(-1)), x.fieldsSum())
 	}
 }
 

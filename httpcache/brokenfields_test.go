@@ -289,6 +289,41 @@ func TestFieldThatBreaksSlicesOffBreaksItsOwn(t *testing.T) {
 	}
 }
 
+// TestFirstPartThatBreaksOffIsNotJoinedAgain: who was reading the first slice of a file when it
+// broke off, as the fetch of another client, fetches the rest together with others. That was the
+// same client's next fetch, and broke off again.
+func TestFirstPartThatBreaksOffIsNotJoinedAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h, f := newSlicing(t), newFilm(72, 2000)
+		f.alter = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Header.Get("X-Bad") == "" {
+				time.Sleep(100 * time.Millisecond)
+				return false
+			}
+			w.Header().Set("Content-Range", strings.Replace(r.Header.Get("Range"), "=", " ", 1)+"/2000")
+			w.Header().Set("Content-Length", "100")
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write(f.content[:50])
+			time.Sleep(2 * time.Second)
+			panic(http.ErrAbortHandler)
+		}
+		var attacker sync.WaitGroup
+		attacker.Go(func() {
+			for range 3 {
+				w := httptest.NewRecorder()
+				_ = f.read(h, w, newTestRequest(w, "Range", "bytes=0-99", "X-Bad", "1"))
+			}
+		})
+		time.Sleep(time.Second)
+		w := httptest.NewRecorder()
+		if broke := f.read(h, w, newTestRequest(w, "Range", "bytes=10-99")); broke || w.Body.String() != string(f.content[10:100]) {
+			t.Errorf("%d bytes, broken off %t", w.Body.Len(), broke)
+		}
+		attacker.Wait()
+		time.Sleep(time.Minute)
+	})
+}
+
 // TestFieldThatBreaksPostsOffBreaksItsOwn: equal POSTs wait for one fetch, of which a header says
 // that it is for all. None is tried for all again, and none breaks off with another but once.
 func TestFieldThatBreaksPostsOffBreaksItsOwn(t *testing.T) {
