@@ -70,13 +70,15 @@ func (c *clientRequest) Detach(ctx context.Context, r *http.Request, copies int)
 	return s
 }
 
-// Expand implements httpcache.Origin.
-// Client returns the address that trusted_proxies and client_ip_headers of the server make known.
-func (c *clientRequest) Client() string {
-	address, _ := caddyhttp.GetVar(c.HTTP().Context(), caddyhttp.ClientIPVarKey).(string)
-	return address
+// ClientAddr implements httpcache.Origin.
+func (c *clientRequest) ClientAddr() string {
+	if addr, ok := caddyhttp.GetVar(c.HTTP().Context(), caddyhttp.ClientIPVarKey).(string); ok {
+		return addr
+	}
+	return c.HTTP().RemoteAddr
 }
 
+// Expand implements httpcache.Origin.
 func (c *clientRequest) Expand(text string) string { return c.replacer().ReplaceAll(text, "") }
 
 // Decided implements httpcache.Origin.

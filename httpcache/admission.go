@@ -263,7 +263,7 @@ func (q *Request) spared(why origin.Why) {
 func (q *Request) spareOrigin(why origin.Why, key store.Key) error {
 	q.spared(why)
 	if q.refreshDue(key) {
-		q.refreshInBackground(key, false)
+		q.countDropped(q.refreshInBackground(key, false))
 	}
 	return q.respondStored(OutcomeStale, detailOf(why, NoDetail))
 }

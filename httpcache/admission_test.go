@@ -24,6 +24,7 @@ type budgeted struct {
 	calls atomic.Int64
 	under atomic.Int64
 	most  atomic.Int64 // at once
+	from  string       // the address of the client, unless that does not matter
 }
 
 func newBudgeted(t *testing.T, limits origin.Limits, next handlerFunc) *budgeted {
@@ -59,6 +60,9 @@ func (b *budgeted) send(ctx context.Context, method, url string, header ...strin
 	r := httptest.NewRequest(method, "http://example.com"+url, nil).WithContext(ctx)
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
+	}
+	if b.from != "" {
+		r.RemoteAddr = b.from
 	}
 	a, begun := &answered{ResponseRecorder: httptest.NewRecorder()}, time.Now()
 	a.err = b.h.ServeHTTP(a.ResponseRecorder, r, func(w http.ResponseWriter, r *http.Request) error {

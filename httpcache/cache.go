@@ -50,7 +50,7 @@ type Cache struct {
 	unsliced       *recentKeys  // whose origin does not answer in slices, see firstpart.go
 	refusedSlices  *recentKeys  // of which a slice may not be stored, see refuseSlice
 	sharedSlices   *recentKeys  // of which a slice could be stored, see refuseSlice
-	refreshes      refreshes
+	refreshes      places
 	removals       *recentKeys // for which a 404 or 410 has come
 	varianceHints  *varianceHints
 	// unstoredReasons has why the last responses of keys were not stored.
@@ -60,7 +60,7 @@ type Cache struct {
 	pastRules       pastRules
 	repeats         repeatTable
 	inFlight        inFlight
-	outliving       outliving
+	outliving       places
 	workers         workers
 
 	pass      func() bool

@@ -3,6 +3,7 @@ package httpcache
 import (
 	"errors"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -17,10 +18,10 @@ type flightTag struct {
 	page       store.Key // of what is remembered of broken bodies: for a slice, that of its object
 	apart      bool      // only requests with the same fields can join, see keepApart
 	url        string
-	generation uint64    // of the purges, when its fetch began
-	begun      time.Time // its fetch began then, or a little later
-	solo       bool      // no other request can join
-	client     string    // that led the fetch, see late.go
+	generation uint64       // of the purges, when its fetch began
+	begun      time.Time    // its fetch began then, or a little later
+	solo       bool         // no other request can join
+	client     netip.Prefix // that led the fetch, see late.go
 	// Another was late when it began, and the request that began it had given that up, see late.go.
 	followsLate bool
 	// instead is the refresh that was late when this one began, if there was one, and late how many
@@ -180,7 +181,7 @@ func (q *Request) run(x *Fetch) {
 // flightTag.
 func (q *Request) begin(key store.Key) (ticket, *flightTag) {
 	tag := &flightTag{
-		key: key, page: key, url: q.storedURL(), begun: q.now, client: q.origin.Client(), followsLate: q.hasGivenUp(),
+		key: key, page: key, url: q.storedURL(), begun: q.now, client: q.network(), followsLate: q.hasGivenUp(),
 	}
 	t := q.cache().begin(tag.url)
 	tag.generation = t.Generation()

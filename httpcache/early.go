@@ -25,7 +25,7 @@ func (q *Request) dueEarly() bool {
 // refreshIfDue has the response fetched anew, if this hit is the one that does.
 func (q *Request) refreshIfDue() {
 	if q.dueEarly() {
-		q.refreshInBackground(q.flightKey(), true)
+		q.countDropped(q.refreshInBackground(q.flightKey(), true))
 	}
 }
 

@@ -89,7 +89,8 @@ type Fetch struct {
 	remoteSlice RemoteFetch
 	// remoteLimit is how long a body may be for them, negative if it is too long already.
 	remoteLimit int64
-	background  bool // it is a refresh that no client waits for
+	background  bool    // it is a refresh that no client waits for
+	place       *holder // of the one that it has among those, or nil
 	// letGo gives back what the request had found, nil where that is nothing; see hold.
 	letGo func()
 	// hadSetCookie says that the answer for many came with a Set-Cookie, of which it has its item.
@@ -437,9 +438,7 @@ func (x *Fetch) end() {
 	if x.remoteSlice != nil {
 		x.remoteSlice.End()
 	}
-	if x.background {
-		x.cache.refreshes.end()
-	}
+	x.cache.endRefresh(x.place)
 	if x.member != nil {
 		x.member.cancel(nil)
 	}

@@ -2,6 +2,7 @@ package httpcache
 
 import (
 	"crypto/sha256"
+	"net/netip"
 	"time"
 
 	"github.com/larder-cache/larder/coalesce"
@@ -55,25 +56,25 @@ func hadItsTime(f *coalesce.Flight, wait time.Duration) bool {
 
 // noteLateClient remembers which client has led a flight that was waited for in vain.
 func (q *Request) noteLateClient(key store.Key, f *coalesce.Flight) {
-	if client := f.Tag().(*flightTag).client; client != "" && hadItsTime(f, q.route.Wait) {
+	if client := f.Tag().(*flightTag).client; client.IsValid() && hadItsTime(f, q.route.Wait) {
 		q.cache().lateFetches.note(keyOfClient(key, client), time.Now())
 	}
 }
 
 // lateWait is how long the request waits for a flight that it gives up early.
 func (q *Request) lateWait(key store.Key) time.Duration {
-	if q.cache().lateFetches.lately(keyOfClient(key, q.origin.Client()), time.Now()) {
+	if q.cache().lateFetches.lately(keyOfClient(key, q.network()), time.Now()) {
 		return lateHeader + lateHeader/2
 	}
 	return lateHeader
 }
 
 // keyOfClient stands for what one client asks for.
-func keyOfClient(key store.Key, client string) store.Key {
+func keyOfClient(key store.Key, client netip.Prefix) store.Key {
 	b := keyBuffers.Get().(*keyBytes)
 	defer keyBuffers.Put(b)
 	b.bytes = append(b.bytes[:0], key[:]...)
-	b.text(client)
+	b.bytes = client.AppendTo(b.bytes)
 	return sha256.Sum256(b.bytes)
 }
 

@@ -61,8 +61,8 @@ func (p *plainRequest) Detach(ctx context.Context, r *http.Request, copies int) 
 	return s
 }
 
-// Client returns the host that the connection comes from.
-func (p *plainRequest) Client() string { return remoteHost(p.HTTP()) }
+// ClientAddr returns that of the connection: net/http trusts no proxies.
+func (p *plainRequest) ClientAddr() string { return p.r.RemoteAddr }
 
 // Expand returns the text as it is: net/http has no placeholders.
 func (p *plainRequest) Expand(text string) string { return text }

@@ -21,8 +21,9 @@ type Origin interface {
 	// and one for a request that is made for several fetches. Handlers are to see in them what they
 	// would see in r.
 	Detach(ctx context.Context, r *http.Request, copies int) OriginRequest
-	// Client names the client by its address, as far as the server knows it.
-	Client() string
+	// ClientAddr returns the address of the client as its server knows it, with or without a port.
+	// Behind proxies that the server trusts it is what these say. It is empty where there is none.
+	ClientAddr() string
 	// Expand replaces the placeholders in a text of the configuration.
 	Expand(text string) string
 	// ExpandURL does so in a text that names a URL. A placeholder for a part of the request's URL

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/larder-cache/larder/rfc9111"
@@ -19,7 +18,8 @@ import (
 const (
 	// outliveTime is how long a request outlives its client at most.
 	outliveTime = 10 * time.Second
-	// maxOutliving is how many do so. One more is cancelled at once, as without a cache.
+	// maxOutliving is how many do so at most, see places.go. What finds no place is cancelled at once,
+	// as without a cache.
 	maxOutliving = 256
 )
 
@@ -40,10 +40,10 @@ func (pw *passWriter) outlive() {
 	}
 	r, client := pw.q.r, pw.q.r.Context()
 	ctx, cancel := context.WithCancelCause(pw.invalidation.ctx)
-	answered := make(chan struct{})
+	answered, of := make(chan struct{}), pw.q.holder()
 	forget := context.AfterFunc(client, func() {
 		if !errors.Is(client.Err(), context.DeadlineExceeded) {
-			pw.goOn(answered)
+			pw.goOn(answered, of)
 		}
 		cancel(context.Cause(client))
 	})
@@ -98,22 +98,19 @@ func (pw *passWriter) writeGone(h http.Header) {
 	pw.ResponseWriter.WriteHeader(statusClientGone)
 }
 
-// outliving counts the requests whose clients have left.
-type outliving struct{ n atomic.Int64 }
-
 // goOn returns when a request that outlives its client has its header or has had its time, or when
 // another one needs its place.
-func (pw *passWriter) goOn(answered <-chan struct{}) {
+func (pw *passWriter) goOn(answered <-chan struct{}, of holder) {
 	select {
 	case <-answered: // as nearly always
 		return
 	default:
 	}
 	o := &pw.q.cache().outliving
-	defer o.n.Add(-1)
-	if o.n.Add(1) > maxOutliving {
+	if !o.take(of, maxOutliving) {
 		return
 	}
+	defer o.give(of)
 	needed := make(chan struct{})
 	pw.q.route.Budget.Unattended(&pw.visit.place, time.Now().Add(outliveGrace), func() bool {
 		close(needed)

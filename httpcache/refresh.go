@@ -6,70 +6,130 @@ import (
 	"hash/maphash"
 	"net/http"
 	"slices"
-	"sync/atomic"
 	"time"
 
+	"github.com/larder-cache/larder/coalesce"
 	"github.com/larder-cache/larder/origin"
 	"github.com/larder-cache/larder/rfc9111"
 	"github.com/larder-cache/larder/store"
 )
+
+// maxRefreshes is how many fetches may be under way that no client waits for. A client gets its
+// stale answer at once, so one connection could begin any number at an origin that hangs.
+const maxRefreshes = 256
+
+// dropped is why a refresh that is due has not begun.
+type dropped uint8
+
+const (
+	droppedNone     dropped = iota // it has, or one is under way, or none may be made now
+	droppedBusy                    // the origin has no place, or is failing or paused
+	droppedUnplaced                // there is no place for it, see places.go
+)
+
+// refresh answers with what is stale, and has it fetched anew.
+func (q *Request) refresh(way way) (answered bool, err error) {
+	q.countDropped(q.refreshInBackground(way.key, false))
+	return true, q.respondStored(OutcomeStale, detailOf(way.standing, DetailSWR))
+}
+
+// countDropped counts a refresh that has not begun.
+func (q *Request) countDropped(why dropped) {
+	if why == droppedNone {
+		return
+	}
+	q.spared(origin.Refresh)
+	if why == droppedUnplaced {
+		q.cache().metrics.FetchDone(FetchRefresh, FetchRefused, 0, q)
+	}
+}
 
 // refreshInBackground fetches again what is being served stale (RFC 5861 3), or early: while it is
 // still fresh. There is one fetch for any number of requests, and none waits for it. After a failed
 // one there is a pause, for what is stored and, see [origin.Budget], for the origin. An origin that
 // cannot take a refresh now is not asked. A request that has to wait for the origin anyway ignores
 // the pause.
-func (q *Request) refreshInBackground(key store.Key, early bool) {
+func (q *Request) refreshInBackground(key store.Key, early bool) dropped {
 	if q.directives.NoStore || q.keyed.ShowsHead { // a response to it may not be stored (RFC 9111 5.2.1.5), or not for GET
-		return
+		return droppedNone
 	}
 	if !q.refreshDue(key) {
-		q.spared(origin.Refresh)
-		return
+		return droppedBusy
 	}
 	if q.refreshedInVain(key) {
-		return
+		return droppedNone
 	}
-	if !q.cache().refreshes.begin() {
-		q.spared(origin.Refresh)
-		return
+	place := q.takeRefreshPlace()
+	if place == nil && q.observed() == nil {
+		if q.isUnderWay(key) {
+			return droppedNone
+		}
+		return droppedUnplaced
 	}
-	ticket, tag := q.begin(key)
-	f, m, started := q.joinRefresh(tag)
+	begun := false
+	defer func() {
+		if !begun { // also by a panic
+			q.cache().endRefresh(place)
+		}
+	}()
+	x, m := q.startRefresh(key)
+	if begun = x != nil; !begun {
+		return droppedNone
+	}
 	defer m.Leave()
-	if !started {
-		ticket.End()
-		q.cache().refreshes.end()
-		return
-	}
-	x := q.newFetch(f, ticket)
-	x.removeDirectives(q.varyNames)
-	x.background = true
+	x.background, x.place = true, place
 	if early {
 		x.refreshEarly()
 	}
-	f.Background()
-	x.leaderGone.Store(true) // before it runs: its first panic must be logged too
+	x.flight.Background()
 	q.run(x)
+	return droppedNone
 }
 
-// maxRefreshes is how many fetches may be under way that no client waits for. A client gets its
-// stale answer at once, so one connection could begin any number at an origin that hangs.
-const maxRefreshes = 256
-
-// refreshes counts them.
-type refreshes struct{ underWay atomic.Int64 }
-
-// begin reports whether one more may begin, which then has to end.
-func (r *refreshes) begin() bool {
-	if r.underWay.Add(1) <= maxRefreshes {
-		return true
+// isUnderWay reports whether a fetch for the key is.
+func (q *Request) isUnderWay(key store.Key) bool {
+	_, m, running := q.cache().flights.JoinRunning(key, q.usable)
+	if running {
+		m.Leave()
 	}
-	r.end()
-	return false
+	return running
 }
 
-func (r *refreshes) end() { r.underWay.Add(-1) }
+// takeRefreshPlace takes a place for a refresh by the request. It returns nil if there is none, and
+// for one that is observed, which needs none: its client waits for what is copied.
+func (q *Request) takeRefreshPlace() *holder {
+	if q.observed() != nil {
+		return nil
+	}
+	h := q.holder()
+	if !q.cache().refreshes.take(h, maxRefreshes) {
+		return nil
+	}
+	return &h
+}
+
+// endRefresh gives the place of a refresh back, if it has one.
+func (c *Cache) endRefresh(place *holder) {
+	if place != nil {
+		c.refreshes.give(*place)
+	}
+}
+
+// startRefresh prepares a fetch of what the request has found stale, which the caller has to run.
+// It returns nil if one is under way. The request needs nothing of it: what comes is for the store.
+func (q *Request) startRefresh(key store.Key) (x *Fetch, m *coalesce.Member) {
+	ticket, tag := q.begin(key)
+	f, m, started := q.joinRefresh(tag)
+	if !started {
+		ticket.End()
+		m.Leave()
+		return nil, nil
+	}
+	x = q.newFetch(f, ticket)
+	x.removeDirectives(q.varyNames)
+	x.leaderGone.Store(true) // before it runs: its first panic must be logged too
+	return x, m
+}
 
 // refreshedInVain reports whether what is stored has just been refreshed and that failed, although
 // the origin is well. One page that is broken is not asked for again at once, while others are. A

@@ -86,14 +86,9 @@ func (q *Request) client() string {
 	if by := q.route.Repeats.By; by != "" {
 		return q.origin.Expand(by)
 	}
-	return remoteHost(q.r)
-}
-
-// remoteHost is the host that the connection of a request comes from.
-func remoteHost(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	host, _, err := net.SplitHostPort(q.r.RemoteAddr)
 	if err != nil {
-		return r.RemoteAddr
+		return q.r.RemoteAddr
 	}
 	return host
 }

@@ -150,8 +150,7 @@ func (q *Request) follow(way way) (answered bool, err error) {
 	case courseStale:
 		return true, q.respondStored(OutcomeStale, NoDetail)
 	case courseRefresh:
-		q.refreshInBackground(way.key, false)
-		return true, q.respondStored(OutcomeStale, detailOf(way.standing, DetailSWR))
+		return q.refresh(way)
 	case courseRefuse:
 		return true, q.refuse()
 	case courseSpare:
