@@ -109,7 +109,7 @@ func (q *Request) answer() error {
 // answered is false if the request needs another round.
 func (q *Request) round(use rfc9111.Use) (answered bool, err error) {
 	q.gaveBack = false
-	defer q.giveBack(q.found.Hold) // a flight's answer may take the place of what was found
+	defer q.giveBack(q.found.Hold)                 // a flight's answer may take the place of what was found
 	if use == rfc9111.UseFresh && q.trace == nil { // a hit, as choose says, without proceed's frame
 		q.refreshIfDue()
 		return q.respondHit()

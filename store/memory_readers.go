@@ -167,7 +167,7 @@ func (r *Result) WriteBody(w io.Writer, b Body, off, n int64, client Interrupter
 		}
 	}()
 	for end := endOf(b, off, n); off+written < end; {
-		piece, err := b.Chunk(off+written)
+		piece, err := b.Chunk(off + written)
 		if err != nil {
 			return written, errReading(err)
 		}
