@@ -187,6 +187,38 @@ func TestReadersThatTakeNothingOfWhatIsDeleted(t *testing.T) {
 	log.wantOnce(t, "takes in large bodies again", "level=INFO")
 }
 
+// TestReaderOnDiskWithTheRecordInMemory: the reader of a body on disk is known as one where memory
+// has the record. Else it could not be broken off for what comes.
+func TestReaderOnDiskWithTheRecordInMemory(t *testing.T) {
+	s := keptByHand(t, Settings{Memory: 8 << 20, Disk: 16 << 20})
+	const url, size = "http://example.com/", 7 << 20
+	s.Put(testEntry(s, url, make([]byte, size)), 0)
+	must(t, s.diskWriter.flush())
+	if !renew(t, s, url, "1") { // brings the record to memory
+		t.Fatal("not renewed")
+	}
+	r := s.Lookup(keyOf(url), matchAny)
+	if r.item == nil || r.pinned == nil {
+		t.Fatalf("found %+v", r)
+	}
+	c := &stalledClient{
+		take: make(chan struct{}), waiting: make(chan struct{}, 1), cut: make(chan struct{}), done: make(chan error, 1),
+	}
+	go func() {
+		_, err := r.WriteBody(c, r.Entry.Body, 0, -1, c)
+		c.done <- err
+	}()
+	<-c.waiting
+	pins := &s.disk.pins
+	pins.mu.Lock()
+	if n := len(pins.readers[r.pinned.id]); n != 1 {
+		t.Errorf("%d readers of the body are known, want 1", n)
+	}
+	pins.mu.Unlock()
+	c.end()
+	r.Release()
+}
+
 // TestPaceOfReadersOfWhatIsDeleted: the system has what a slow client was sent at once, and takes
 // nothing more for it before a third of its buffer is free. It is broken off if it takes less than
 // 8 KiB/s, and no sooner: one at 20 kB/s was after 30 s. Who takes a piece now and then does not

@@ -166,7 +166,10 @@ func (r *Result) WriteBody(w io.Writer, b Body, off, n int64, client Interrupter
 			err = ErrIdle
 		}
 	}()
-	for end := endOf(b, off, n); off+written < end; {
+	if r.pinned != nil { // b is on disk, and the record alone in memory
+		return WriteBody(w, b, off, n, client)
+	}
+	for end := endOf(b, off, n); off+written < end; { // as writeByChunk, whose frame is left out
 		piece, err := b.Chunk(off + written)
 		if err != nil {
 			return written, errReading(err)
