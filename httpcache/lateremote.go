@@ -16,7 +16,8 @@ import (
 //	where a wait was in     half a second. Those who wait for it here wait a second, so one who is
 //	vain, or an answer was  in time for them has gone to the origin by then
 //	not shareable, lately
-//	otherwise               as long as `coalesce wait` says, less what its leader has waited before
+//	otherwise               as long as `coalesce wait` says, for a page less what its leader has
+//	                        waited for it before. Who leads many slices begins anew with each
 //
 // A wait of that length that was in vain is remembered. So is one for a machine that has let its
 // lease go, which it does when it has fetched for as long as others wait: another may have it then,
@@ -33,7 +34,7 @@ func (q *Request) limitWait(x *Fetch, late store.Key) {
 		return
 	}
 	wait := q.route.Wait
-	if f := q.following; f != nil && !f.deadline.IsZero() {
+	if f := q.following; f != nil && !f.deadline.IsZero() && x.slice == nil {
 		wait = min(wait, f.deadline.Sub(x.begun))
 	}
 	if q.sharing() != sharingOpen || q.wasLate(late) {

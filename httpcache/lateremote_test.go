@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,8 +17,8 @@ import (
 func (m *sharedMap) waited() []time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	defer func() { m.waits = nil }()
-	return m.waits
+	defer func() { m.mostWait = nil }()
+	return m.mostWait
 }
 
 // TestWaitForAnotherMachineIsRemembered: what a fetch had learnt by waiting for another machine was
@@ -168,4 +169,41 @@ func TestSlicesOfAnotherMachineAreWaitedForOnce(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestSlicesAreWaitedForWhoeverFollowedBefore: a client that had waited here for the first part of
+// a file kept the time until when it did so for its whole download. When that was over each slice
+// that it led was fetched without a look at who fetches it elsewhere.
+func TestSlicesAreWaitedForWhoeverFollowedBefore(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		one, _, remote := slicingMachines(t)
+		f := newFilm(62, 1500)
+		var asked atomic.Int64
+		f.alter = func(http.ResponseWriter, *http.Request) bool {
+			if asked.Add(1) == 1 {
+				time.Sleep(2 * time.Second)
+			}
+			return false
+		}
+		var clients sync.WaitGroup
+		clients.Go(func() { f.read(one, httptest.NewRecorder(), newTestRequest(nil, "Range", "bytes=110-119")) })
+		time.Sleep(time.Second)
+		w := httptest.NewRecorder()
+		if broke := f.read(one, slowReader{w}, newTestRequest(w, "Range", "bytes=110-1400")); broke || w.Body.Len() != 1291 {
+			t.Errorf("%d bytes, broken off %t", w.Body.Len(), broke)
+		}
+		clients.Wait()
+		waits := remote.waited()
+		if waits = slices.DeleteFunc(waits, func(d time.Duration) bool { return d == one.Wait }); len(waits) > 0 {
+			t.Errorf("some fetches would wait for %v, want %v", waits, one.Wait)
+		}
+	})
+}
+
+// slowReader is a client that takes a while for each slice.
+type slowReader struct{ *httptest.ResponseRecorder }
+
+func (w slowReader) Write(p []byte) (int, error) {
+	time.Sleep(1500 * time.Millisecond)
+	return w.ResponseRecorder.Write(p)
 }

@@ -30,10 +30,9 @@ type sharedMap struct {
 	storable func()                      // called within Storable
 	await    func(call int) (again bool, failed int)
 	silent   bool // what has failed had no answer
-	// holds says that another machine fetches, and for how long: Await waits for it, and notes for
-	// how long at most.
-	holds time.Duration
-	waits []time.Duration
+	// holds says that another machine fetches, and for how long: Await waits for it.
+	holds    time.Duration
+	mostWait []time.Duration // how long each Await might have waited
 }
 
 // begin is Options.Remote.
@@ -56,7 +55,7 @@ func (m *sharedMap) heard() string {
 // sharedMapFetch is one fetch's use of it.
 type sharedMapFetch struct {
 	*sharedMap
-	waits int
+	awaits int // how often it has called await
 }
 
 func (m *sharedMapFetch) Get(_ context.Context, key store.Key, selects func(*store.Variant) int) store.Result {
@@ -80,19 +79,19 @@ func (m *sharedMapFetch) Get(_ context.Context, key store.Key, selects func(*sto
 func (m *sharedMapFetch) Await(
 	_ context.Context, _ store.Key, until time.Time, _ time.Duration, _ bool, _ func(*store.Variant) bool,
 ) (again, late bool, failed int, answered bool, retryAfter string) {
+	wait := time.Until(until)
+	m.mu.Lock()
+	m.mostWait = append(m.mostWait, wait)
+	m.mu.Unlock()
 	if m.holds > 0 {
-		wait := time.Until(until)
-		m.mu.Lock()
-		m.sharedMap.waits = append(m.sharedMap.waits, wait)
-		m.mu.Unlock()
 		time.Sleep(min(wait, m.holds))
 		return false, wait > 0, 0, false, ""
 	}
 	if m.await == nil {
 		return false, false, 0, false, ""
 	}
-	m.waits++
-	again, failed = m.await(m.waits)
+	m.awaits++
+	again, failed = m.await(m.awaits)
 	return again, false, failed, !m.silent, "7"
 }
 
