@@ -150,6 +150,10 @@ type Tier interface {
 	// key's rows in one place it drops those that are over with this. It may bound them: then those
 	// that end first go, with their records.
 	PutRecord(ctx context.Context, key, variant string, record, row []byte, ttl time.Duration) error
+	// ReplaceRecord is PutRecord, unless another record than seen is there. seen is nil where there
+	// was none; where it is gone by now the record is stored as well. ok is false where another is
+	// there, and then nothing is done.
+	ReplaceRecord(ctx context.Context, key, variant string, seen, record, row []byte, ttl time.Duration) (ok bool, err error)
 	// RemoveRecord removes a record and its row, unless the record is another than seen. Where
 	// there is none it removes the row.
 	RemoveRecord(ctx context.Context, key, variant string, seen []byte) error

@@ -80,6 +80,16 @@ func (r recording) PutRecord(ctx context.Context, key, variant string, record, r
 	return r.Engine.PutRecord(ctx, key, variant, record, row, ttl)
 }
 
+func (r recording) ReplaceRecord(
+	ctx context.Context, key, variant string, seen, record, row []byte, ttl time.Duration,
+) (ok bool, err error) {
+	r.site.mu.Lock()
+	r.site.uploaded.Add(int64(len(record)))
+	r.site.puts = append(r.site.puts, putCall{key, variant, bytes.Clone(record), bytes.Clone(row)})
+	r.site.mu.Unlock()
+	return r.Engine.ReplaceRecord(ctx, key, variant, seen, record, row, ttl)
+}
+
 func (r recording) PutChunk(ctx context.Context, id string, number int, chunk []byte, ttl time.Duration) error {
 	r.site.uploaded.Add(int64(len(chunk)))
 	if number == 0 {

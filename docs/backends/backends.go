@@ -164,6 +164,14 @@ func (e *Engine) PutRecord(ctx context.Context, key, variant string, record, row
 	return e.ask(ctx, "PutRecord", in{key, variant, record, row, ttl}, nil)
 }
 
+// ReplaceRecord implements fleet.Tier.
+func (e *Engine) ReplaceRecord(
+	ctx context.Context, key, variant string, seen, record, row []byte, ttl time.Duration,
+) (ok bool, err error) {
+	err = e.ask(ctx, "ReplaceRecord", in{key, variant, seen, record, row, ttl}, out{&ok})
+	return ok, err
+}
+
 // RemoveRecord implements fleet.Tier.
 func (e *Engine) RemoveRecord(ctx context.Context, key, variant string, seen []byte) error {
 	return e.ask(ctx, "RemoveRecord", in{key, variant, seen}, nil)

@@ -47,6 +47,9 @@ var calls = map[string]func(ctx context.Context, e fleet.Engine) error{
 	"PutRecord": func(ctx context.Context, e fleet.Engine) error {
 		return e.PutRecord(ctx, "key", "variant", []byte("x"), []byte("y"), time.Minute)
 	},
+	"ReplaceRecord": func(ctx context.Context, e fleet.Engine) error {
+		return last(e.ReplaceRecord(ctx, "key", "variant", []byte("w"), []byte("x"), []byte("y"), time.Minute))
+	},
 	"RemoveRecord": func(ctx context.Context, e fleet.Engine) error {
 		return e.RemoveRecord(ctx, "key", "variant", []byte("x"))
 	},

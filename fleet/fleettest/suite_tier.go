@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ var tierTests = []test{
 	{"records and rows by variant", tierRecords},
 	{"keys and variants are bytes", tierKeys},
 	{"removes what was seen", tierRemove},
+	{"replaces what was seen", tierReplace},
 	{"a record ends", tierExpires},
 	{"chunks", tierChunks},
 	{"chunks are kept", tierKeep},
@@ -100,6 +102,46 @@ func tierRemove(t *testing.T, a, b fleet.Engine) {
 	finds(t, a, "key", "1", "", map[string]string{"2": "row 2"})
 	must(t, b.RemoveRecord(within(t), "key", "1", []byte("record 1")))
 	finds(t, a, "key", "2", "record 2", map[string]string{"2": "row 2"})
+}
+
+func tierReplace(t *testing.T, a, b fleet.Engine) {
+	replace := func(variant, seen, record, row string, want bool) {
+		t.Helper()
+		var was []byte
+		if seen != "" {
+			was = []byte(seen)
+		}
+		if ok, err := b.ReplaceRecord(within(t), "key", variant, was, []byte(record), []byte(row), time.Hour); err != nil || ok != want {
+			t.Errorf("%q by %q: %t, %v, want %t", seen, record, ok, err, want)
+		}
+	}
+	replace("1", "", "record 1", "row 1", true)
+	finds(t, a, "key", "1", "record 1", map[string]string{"1": "row 1"})
+	replace("1", "", "record 2", "row 2", false)
+	replace("1", "another", "record 2", "row 2", false)
+	finds(t, a, "key", "1", "record 1", map[string]string{"1": "row 1"})
+	replace("1", "record 1", "record 2", "row 2", true)
+	replace("2", "is gone", "record 3", "row 3", true)
+	finds(t, a, "key", "1", "record 2", map[string]string{"1": "row 2", "2": "row 3"})
+	var replaced atomic.Int64 // of those who have seen the same, one replaces it
+	var group sync.WaitGroup
+	for w := range 8 {
+		group.Go(func() {
+			e, text := []fleet.Engine{a, b}[w%2], fmt.Appendf(nil, "%d", w)
+			ok, err := e.ReplaceRecord(within(t), "key", "1", []byte("record 2"), text, text, time.Hour)
+			if err != nil {
+				t.Error(err)
+			}
+			if ok {
+				replaced.Add(1)
+			}
+		})
+	}
+	group.Wait()
+	record, index, err := a.Find(within(t), "key", "1")
+	if must(t, err); replaced.Load() != 1 || !bytes.Equal(record, index["1"]) {
+		t.Errorf("%d have replaced it; the record is %q, its row %q", replaced.Load(), record, index["1"])
+	}
 }
 
 func tierExpires(t *testing.T, a, b fleet.Engine) {

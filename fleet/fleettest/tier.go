@@ -41,13 +41,28 @@ func (e *Engine) Record(ctx context.Context, key, variant string) (record []byte
 
 // PutRecord implements fleet.Tier.
 func (e *Engine) PutRecord(ctx context.Context, key, variant string, record, row []byte, ttl time.Duration) error {
-	return e.write(ctx, "PutRecord", func(s *Server) {
-		s.data.records[place{key, variant}] = s.expiring(record, ttl)
-		if s.data.rows[key] == nil {
-			s.data.rows[key] = map[string][]byte{}
+	return e.write(ctx, "PutRecord", func(s *Server) { s.putRecord(place{key, variant}, record, row, ttl) })
+}
+
+// ReplaceRecord implements fleet.Tier.
+func (e *Engine) ReplaceRecord(
+	ctx context.Context, key, variant string, seen, record, row []byte, ttl time.Duration,
+) (ok bool, err error) {
+	err = e.write(ctx, "ReplaceRecord", func(s *Server) {
+		now := live(s, s.data.records, place{key, variant})
+		if ok = now == nil || bytes.Equal(now, seen); ok {
+			s.putRecord(place{key, variant}, record, row, ttl)
 		}
-		s.data.rows[key][variant] = bytes.Clone(row)
 	})
+	return ok, err
+}
+
+func (s *Server) putRecord(at place, record, row []byte, ttl time.Duration) {
+	s.data.records[at] = s.expiring(record, ttl)
+	if s.data.rows[at.key] == nil {
+		s.data.rows[at.key] = map[string][]byte{}
+	}
+	s.data.rows[at.key][at.variant] = bytes.Clone(row)
 }
 
 // RemoveRecord implements fleet.Tier.

@@ -65,14 +65,29 @@ func (e *Engine) Record(ctx context.Context, key, variant string) ([]byte, error
 
 // PutRecord implements fleet.Tier.
 func (e *Engine) PutRecord(ctx context.Context, key, variant string, record, row []byte, ttl time.Duration) error {
+	_, err := e.putRecord(ctx, key, variant, record, row, ttl)
+	return err
+}
+
+// ReplaceRecord implements fleet.Tier.
+func (e *Engine) ReplaceRecord(
+	ctx context.Context, key, variant string, seen, record, row []byte, ttl time.Duration,
+) (ok bool, err error) {
+	return e.putRecord(ctx, key, variant, record, row, ttl, string(seen))
+}
+
+// putRecord stores a record, with seen unless there is another than that.
+func (e *Engine) putRecord(
+	ctx context.Context, key, variant string, record, row []byte, ttl time.Duration, seen ...string,
+) (ok bool, err error) {
 	keys := []string{e.recordKey(key, variant), e.indexKey(key)}
-	args := []string{
+	args := append([]string{
 		variant, string(record), string(row), strconv.FormatInt(milliseconds(ttl), 10), rows, e.recordKey(key, ""),
-	}
-	_, err := call(ctx, e.way(record), func(c rueidis.Client) (int64, error) {
+	}, seen...)
+	put, err := call(ctx, e.way(record), func(c rueidis.Client) (int64, error) {
 		return scriptPut.run(context.Background(), c, keys, args).AsInt64()
 	})
-	return err
+	return put == 1, err
 }
 
 // RemoveRecord implements fleet.Tier.

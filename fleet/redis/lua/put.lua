@@ -1,9 +1,17 @@
 -- KEYS: the record, the index. ARGV: the variant, the record, its row, how long in milliseconds,
--- how many rows at most, what the keys of the index's records begin with.
+-- how many rows at most, what the keys of the index's records begin with, and to replace a record
+-- that as it was seen, '' for none.
 local variant, ttl, most = ARGV[1], tonumber(ARGV[4]), tonumber(ARGV[5])
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
+if ARGV[7] then
+	local record = redis.call('GET', KEYS[1])
+	-- The new one is there after a reply that was lost.
+	if record and record ~= ARGV[7] and record ~= ARGV[2] then
+		return 0
+	end
+end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[4])
 redis.call('HSET', KEYS[2], variant, string.format('%.0f ', now + ttl) .. ARGV[3])
 if redis.call('PTTL', KEYS[2]) < ttl then
