@@ -28,7 +28,8 @@ type heldLease struct {
 
 	mu    sync.Mutex
 	ended bool
-	late  bool // it was let go
+	letGo bool // it has ended, and its fetch goes on
+	keeps bool // it is not let go any more, as the response is being stored
 	lost  bool
 	until time.Time // it is held at least until then, if it is not lost
 }
@@ -62,12 +63,12 @@ func (h *heldLease) renew(lasts time.Duration) {
 			h.release(e)
 			return
 		case <-over.C:
-			if h.letGo() {
+			if h.leave() {
 				n := news{kind: newsLate}
 				h.release(ending{message: n.encode(&h.tier.sealer, h.key)})
 				return
 			}
-			continue // its end is on the way
+			continue // the response is being stored, or the end is on the way
 		case facts = <-h.facts:
 		case <-ticker.C:
 		case <-h.tier.ctx.Done():
@@ -120,32 +121,33 @@ func (h *heldLease) giveBack() {
 	h.release(ending{message: n.encode(&h.tier.sealer, h.key)})
 }
 
-// letGo ends the lease although the fetch goes on, and reports whether it had not ended yet.
-func (h *heldLease) letGo() bool {
+// leave lets the lease go although the fetch goes on, and reports whether it has. One that was lost
+// before is not let go but superseded: what its fetch brings is not stored, as ever.
+func (h *heldLease) leave() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.ended {
+	if h.ended || h.keeps {
 		return false
 	}
-	h.ended, h.late = true, !h.lost
+	h.ended, h.letGo = true, !h.lost
 	return true
 }
 
-// isLate reports whether the fetch had a lease and has let it go.
-func (f *Fetch) isLate() bool {
-	if f.held == nil {
+// keepsLease reports whether the fetch has a lease, which is not let go from now on: to put a
+// record takes a second or two at most.
+func (f *Fetch) keepsLease() bool {
+	h := f.held
+	if h == nil {
 		return false
 	}
-	f.held.mu.Lock()
-	defer f.held.mu.Unlock()
-	return f.held.late
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.keeps = !h.letGo
+	return h.keeps
 }
 
-// holdsLease reports whether the fetch may store: it has no lease, or still holds it.
+// holdsLease reports whether the fetch, which has a lease, may store: it holds it still.
 func (f *Fetch) holdsLease(ctx context.Context) bool {
-	if f.held == nil || f.isLate() {
-		return true
-	}
 	err := f.held.extend(ctx, nil)
 	if err == nil {
 		return true

@@ -50,7 +50,7 @@ const (
 	OutcomeRefused
 	// OutcomeSkipped: the queue is full, the breaker open, or the response without use to others.
 	OutcomeSkipped
-	// OutcomeSuperseded: another node has the lease by now.
+	// OutcomeSuperseded: another node has the lease by now, or has stored what is newer.
 	OutcomeSuperseded
 	// OutcomeTimeout: the server did not answer in time.
 	OutcomeTimeout

@@ -20,12 +20,15 @@ const (
 	uploadCost = 4 << 10
 	// uploadPatience is how many times as long as a look-up one step of an upload may take.
 	uploadPatience = 10
+	// uploadLate is how long ago a response may have been requested that is put without a look at
+	// what is there, although its fetch has no lease.
+	uploadLate = time.Second
 	// chunksOutlive is by how much chunks outlive their record.
 	chunksOutlive = time.Minute
 )
 
 var (
-	errSuperseded = errors.New("another node has the lease by now")
+	errSuperseded = errors.New("another node has the lease by now, or has stored what is newer")
 	errExpired    = errors.New("the response is of no more use")
 )
 
@@ -232,7 +235,11 @@ func (t *SharedTier) put(j *upload) error {
 	if len(raw) > MaxRecordBytes {
 		return errTooLarge
 	}
-	if !j.fetch.holdsLease(t.ctx) || j.fetch.isLate() && t.hasNewer(at, e.RequestTime) {
+	keeps := j.fetch.keepsLease()
+	if !keeps && (j.fetch.held != nil || time.Since(e.RequestTime) > uploadLate) {
+		return t.putUnlessNewer(at, raw, e, ttl)
+	}
+	if keeps && !j.fetch.holdsLease(t.ctx) {
 		return errSuperseded
 	}
 	return t.write(func(ctx context.Context) error {
@@ -240,20 +247,34 @@ func (t *SharedTier) put(j *upload) error {
 	})
 }
 
-// hasNewer reports whether there is a record of a response that was requested after a time. Another
-// node may have fetched for all since a fetch has let its lease go. Where the server does not say,
-// it is taken for granted.
-func (t *SharedTier) hasNewer(at place, than time.Time) bool {
-	var raw []byte
+// putUnlessNewer puts a record unless there is one of a response that was requested later. A node
+// may have fetched for all, while a fetch that has no lease, or has let it go, was under way. What
+// the server has is looked at here, as it understands no record, and is replaced only if it is the
+// same then. If the server does not say what it has, nothing is put.
+func (t *SharedTier) putUnlessNewer(at place, raw []byte, e *store.Entry, ttl time.Duration) error {
+	key, seen := keyText(at.key), []byte(nil)
 	err := t.write(func(ctx context.Context) (err error) {
-		raw, err = t.engine.Record(ctx, keyText(at.key), at.variant)
+		seen, err = t.engine.Record(ctx, key, at.variant)
 		return err
 	})
-	if err != nil || raw == nil {
-		return err != nil
+	if err != nil {
+		return err
 	}
-	r, err := t.sealer.decodeRecord(raw, at, t.fromServer)
-	return err == nil && r.entry.RequestTime.After(than)
+	if seen != nil { // one that is foreign or damaged is none
+		r, err := t.sealer.decodeRecord(seen, at, t.fromServer)
+		if err == nil && r.entry.RequestTime.After(e.RequestTime) {
+			return errSuperseded
+		}
+	}
+	ok := false
+	err = t.write(func(ctx context.Context) (err error) {
+		ok, err = t.engine.ReplaceRecord(ctx, key, at.variant, seen, raw, appendRow(nil, &e.Variant), ttl)
+		return err
+	})
+	if err == nil && !ok {
+		return errSuperseded
+	}
+	return err
 }
 
 // putBody puts a body into its record, or uploads its chunks. Those of a response that was renewed
