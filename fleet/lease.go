@@ -78,27 +78,36 @@ func (l *leases) leave(key string, w *waiter) {
 }
 
 // Await lets one node fetch for all. It returns at once where this node is the one, and otherwise
-// when it is known how the fetch goes on, or at the time until: then a lease is taken where it is
-// free, and none is waited for. selected tells whether a response of a variant would be for this
-// request. lasts is how long others wait for this node's fetch, if it is the one.
+// when it is known how the fetch goes on, or at the time until. If that has passed already it takes
+// the lease where that is free, and waits for none. selected tells whether a response of a variant
+// would be for this request. lasts is how long others wait for this node's fetch, if it is the one.
 //
-// again says that another node has stored its response. If Get finds nothing in it for this
-// request, another Await says how it goes on. failed is the status of another node's fetch that has
-// failed and was the second to fail while this one waited, with its Retry-After: one more would be
-// one too many. answered says that the origin had answered with it. waited says that its requests
-// have waited for a fetch of this node that failed.
-// Otherwise the fetch goes to the origin. late says that it has waited for a fetch which another
-// node had begun for all, and which was not over at the time until, or when it had lasted.
+// again says that another node has stored its response, or may have: the wait was over. If Get
+// finds nothing for this request, another Await says how it goes on. failed is the status of
+// another node's fetch that has failed and was the second to fail while this one waited, with its
+// Retry-After: one more would be one too many. answered says that the origin had answered with it.
+// waited says that its requests have waited for a fetch of this node that failed.
+// Otherwise the fetch goes to the origin. late says that another node's fetch was slow: it had been
+// waited for as long as lasts says, or about that, or has let its lease go because of that.
 func (f *Fetch) Await(
 	ctx context.Context, key store.Key, until time.Time, lasts time.Duration, waited bool, selected func(*store.Variant) bool,
 ) (again, late bool, failed int, answered bool, retryAfter string) {
-	f.lasts, f.turn.waited, f.turn.late = lasts, f.turn.waited || waited, false
+	wait := time.Until(until)
+	f.longest = max(f.longest, wait)
+	f.lasts, f.turn.waited, f.turn.letGo = lasts, f.turn.waited || waited, false
 	a := awaiting{fetch: f, tier: f.tier, key: keyText(key), selected: selected}
 	a.waiter = f.tier.leases.wait(a.key)
 	defer f.tier.leases.leave(a.key, a.waiter)
 	move, outcome := a.run(ctx, until)
+	over := outcome == LeaseTimeout && wait > 0 && ctx.Err() == nil
+	late = f.turn.letGo || over && !a.moved && wait >= mostOf(lasts)
+	if over { // who lets others go on wakes them, and what it stores later does not
+		return true, late, 0, false, ""
+	}
+	if outcome == LeaseTimeout && f.longest < mostOf(lasts) {
+		outcome = LeaseHeld
+	}
 	f.tier.config.Metrics.Lease(outcome)
-	late = f.turn.late || outcome == LeaseTimeout && ctx.Err() == nil
 	if move == moveFail {
 		return false, late, a.sight.news.status, a.sight.news.answered, a.sight.news.retryAfter
 	}
@@ -113,6 +122,7 @@ type awaiting struct {
 	waiter   *waiter
 	selected func(*store.Variant) bool
 	sight    sight
+	moved    bool // it has seen the end of a lease
 }
 
 // run makes moves until one is the last. The first is to take the lease, from where an earlier call
@@ -125,6 +135,9 @@ func (a *awaiting) run(ctx context.Context, until time.Time) (move, LeaseOutcome
 		var err error
 		switch next {
 		case moveTake:
+			if a.moved && waiting.Err() != nil {
+				return moveFetch, LeaseTimeout
+			}
 			err = a.take(ctx)
 		case moveWait:
 			err = a.hear(waiting)
@@ -139,13 +152,14 @@ func (a *awaiting) run(ctx context.Context, until time.Time) (move, LeaseOutcome
 		if next, outcome = a.fetch.turn.next(a.sight, a.selected); next != moveTake && next != moveWait {
 			return next, outcome
 		}
+		a.moved = a.moved || next == moveTake
 	}
 }
 
 // take asks for the lease. A server that has just let a look-up wait in vain would let this one
 // wait as long: a miss costs one timeout, not two.
 func (a *awaiting) take(ctx context.Context) error {
-	if a.fetch.late {
+	if a.fetch.silent {
 		return errLate
 	}
 	t, token := a.tier, rand.Text()

@@ -12,11 +12,11 @@ import (
 // heldLease is a lease that this node holds. A goroutine renews it and carries out what the fetch
 // has to say, so that the fetch waits for no network.
 //
-// Others wait for a fetch as long as it lasts, and one that stands still would keep them waiting
-// again and again. So the lease is let go when it has been held for as long as one of them waits
-// for all fetches together: the first of them give up then, and none has anything of a body before
-// its end. How far the fetch has come does not count, nor why it is late: the origin, a client that
-// reads slowly, a queue.
+// Others would wait for a fetch as long as it lasts, and one that stands still would keep them
+// waiting again and again. So the lease is let go a little before it has been held for as long as
+// one of them waits for all fetches together. The first to come have begun to wait before it was
+// taken: they hear of it while they still wait, and one of them fetches for all. None has anything
+// of a body before its end, so how far the fetch has come does not count.
 type heldLease struct {
 	tier    *SharedTier
 	key     string
@@ -28,8 +28,9 @@ type heldLease struct {
 
 	mu    sync.Mutex
 	ended bool
-	letGo bool // it has ended, and its fetch goes on
-	keeps bool // it is not let go any more, as the response is being stored
+	letGo bool      // it has ended, and its fetch goes on
+	asked time.Time // when the origin was, zero: not yet
+	keeps bool      // it is not let go any more, as the response is being stored
 	lost  bool
 	until time.Time // it is held at least until then, if it is not lost
 }
@@ -40,8 +41,12 @@ type ending struct {
 	keep    time.Duration
 }
 
-// hold begins to renew a lease that has just been taken, and is let go when it has been held for as
-// long as lasts says.
+// mostOf is how long a lease is held where others wait for its fetch as long as wait says. What is
+// left is for the way of the message, and for a fast answer to the next fetch. A wait of that
+// length counts as a whole one.
+func mostOf(wait time.Duration) time.Duration { return wait - wait/10 }
+
+// hold begins to renew a lease that has just been taken. Others wait for it as long as lasts says.
 func (t *SharedTier) hold(key, token string, attempt int, lasts time.Duration) *heldLease {
 	h := &heldLease{
 		tier: t, key: key, token: token, attempt: attempt,
@@ -53,7 +58,7 @@ func (t *SharedTier) hold(key, token string, attempt int, lasts time.Duration) *
 
 // renew renews the lease every second until its end.
 func (h *heldLease) renew(lasts time.Duration) {
-	ticker, over := time.NewTicker(leaseRenew), time.NewTimer(lasts)
+	ticker, over := time.NewTicker(leaseRenew), time.NewTimer(mostOf(lasts))
 	defer ticker.Stop()
 	defer over.Stop()
 	var facts []byte // that have not reached the server
@@ -65,6 +70,9 @@ func (h *heldLease) renew(lasts time.Duration) {
 		case <-over.C:
 			if h.leave() {
 				n := news{kind: newsLate}
+				if !h.isSlow(mostOf(lasts)) {
+					n.kind = newsQueued
+				}
 				h.release(ending{message: n.encode(&h.tier.sealer, h.key)})
 				return
 			}
@@ -131,6 +139,25 @@ func (h *heldLease) leave() bool {
 	}
 	h.ended, h.letGo = true, !h.lost
 	return true
+}
+
+// isSlow reports whether the origin has had at least half of the time for which the lease was held:
+// the fetch may have stood in a queue.
+func (h *heldLease) isSlow(held time.Duration) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.asked.IsZero() && time.Since(h.asked) >= held/2
+}
+
+// Asks tells that the origin is asked. Until then the fetch waits for its turn.
+func (f *Fetch) Asks() {
+	if h := f.held; h != nil {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.asked.IsZero() {
+			h.asked = time.Now()
+		}
+	}
 }
 
 // keepsLease reports whether the fetch has a lease, which is not let go from now on: to put a

@@ -10,8 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/larder-cache/larder/fleet"
 	"github.com/larder-cache/larder/fleet/fleettest"
 	"github.com/larder-cache/larder/httpcache"
+	"github.com/larder-cache/larder/store"
 )
 
 // coalesceWait is what the nodes of these tests wait for a fetch, their default.
@@ -147,6 +149,7 @@ func TestSlowClientAtAnotherNodeIsWaitedForOnce(t *testing.T) {
 		for time.Since(begun) < time.Minute {
 			early := time.Since(begun) < coalesceWait // each node learns it once
 			longest, asked := o.wave(1, 2)
+			// Each of the two nodes makes one fetch, and one more with those who give it up.
 			if !early && longest > time.Second || longest > coalesceWait+moment || asked > 4 {
 				t.Errorf("after %v they wait for %v, and ask %d times", time.Since(begun), longest, asked)
 			}
@@ -237,13 +240,95 @@ func TestLeaseIsHeldForAWhile(t *testing.T) {
 }
 
 // TestOthersAskTogetherForWhatIsLate: those who wait when a lease is let go are one fetch again.
+// Those who had come with its holder did not: they had begun to wait before it was taken, gave up a
+// moment before it was let go, and asked the origin each for himself.
 func TestOthersAskTogetherForWhatIsLate(t *testing.T) {
+	for _, later := range []time.Duration{time.Millisecond, 2 * time.Second} {
+		inBubble(t, func(t *testing.T) {
+			o := newSlowForOne(t, 10, "Cache-Control", "max-age=2")
+			o.server.SetFault(func(fleettest.Call) fleettest.Fault { return fleettest.Fault{Delay: 2 * time.Millisecond} })
+			go o.nodes[0].get("/", "X-Slow", "header")
+			time.Sleep(later)
+			if longest, asked := o.wave(1, 2, 3, 4, 5, 6, 7, 8, 9); longest > leaseLasts-later+moment || asked != 1 {
+				t.Errorf("%v later they wait for %v, and ask %d times", later, longest, asked)
+			}
+		})
+	}
+}
+
+// TestWhatIsLate: a holder whose fetch stood in a queue, or two of which the first failed, counted
+// as slow for those who had waited for them.
+func TestWhatIsLate(t *testing.T) {
+	key := store.Key{1}
+	wait := func(t *testing.T, f *fleet.Fetch, wait time.Duration) (again, late bool) {
+		again, late, _, _, _ = f.Await(t.Context(), key, time.Now().Add(wait), coalesceWait, false, func(*store.Variant) bool { return true })
+		return again, late
+	}
+	for name, tc := range map[string]struct {
+		queued time.Duration // of the fetch that has the lease
+		fails  time.Duration // when it does, and another begins
+		wait   time.Duration
+		again  bool
+		late   bool
+	}{
+		"the origin is slow":      {wait: coalesceWait, late: true},
+		"a wait that was cut":     {wait: coalesceWait / 2, again: true},
+		"a queue":                 {queued: time.Hour, wait: coalesceWait},
+		"a queue for a long time": {queued: 6 * time.Second, wait: coalesceWait},
+		"a failure":               {fails: 6 * time.Second, wait: coalesceWait, again: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				s := newSite(t, 3, page("text"), nil)
+				s.server.SetFault(func(c fleettest.Call) (f fleettest.Fault) {
+					if c.Client == 2 && c.Method == "Take" { // others come first
+						f.Delay = 10 * time.Millisecond
+					}
+					return f
+				})
+				fetches := make([]*fleet.Fetch, 3)
+				for i, nd := range s.nodes {
+					fetches[i] = nd.tier.Begin()
+					defer fetches[i].End()
+				}
+				wait(t, fetches[0], coalesceWait)
+				time.AfterFunc(tc.queued, fetches[0].Asks)
+				if tc.fails > 0 {
+					go wait(t, fetches[1], coalesceWait)
+					time.AfterFunc(tc.fails, func() { fetches[0].Failed(http.StatusBadGateway, true, "") })
+				}
+				if again, late := wait(t, fetches[2], tc.wait); again != tc.again || late != tc.late {
+					t.Errorf("again %t, late %t, want %t, %t", again, late, tc.again, tc.late)
+				}
+			})
+		})
+	}
+}
+
+// TestWhatComesLateIsLookedFor: what is stored by one who has let others go on wakes none of them.
+// Those whose wait was over asked the origin, though it was there by then.
+func TestWhatComesLateIsLookedFor(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		o := newSlowForOne(t, 10, "Cache-Control", "max-age=2")
-		go o.nodes[0].get("/", "X-Slow", "header")
-		time.Sleep(2 * time.Second)
-		if longest, asked := o.wave(1, 2, 3, 4, 5, 6, 7, 8, 9); longest > coalesceWait-2*time.Second+moment || asked != 1 {
-			t.Errorf("they wait for %v, and ask %d times", longest, asked)
+		var s *site
+		s = newSite(t, 3, func(w http.ResponseWriter, _ *http.Request) {
+			n := s.calls.Load()
+			time.Sleep([]time.Duration{0, leaseLasts + 500*time.Millisecond, time.Minute, time.Second}[n])
+			page(fmt.Sprint("text ", n))(w, nil)
+		}, nil)
+		s.server.SetFault(func(fleettest.Call) fleettest.Fault { return fleettest.Fault{Delay: 2 * time.Millisecond} })
+		var clients sync.WaitGroup
+		var first atomic.Int64
+		for i := range s.nodes {
+			clients.Go(func() {
+				if got := s.nodes[i].get("/"); got.body == "text 1" {
+					first.Add(1)
+				}
+			})
+			time.Sleep(time.Millisecond)
+		}
+		clients.Wait()
+		if first.Load() != 2 || s.calls.Load() != 2 {
+			t.Errorf("%d have what came first, after %d calls of the origin; want 2 after 2", first.Load(), s.calls.Load())
 		}
 	})
 }

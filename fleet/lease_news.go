@@ -36,6 +36,8 @@ const (
 	newsFailed
 	// newsLate: it goes on, and none is to wait for it any more. One of them fetches for all.
 	newsLate
+	// newsQueued: as newsLate, and it says nothing of the origin, which has not had its time.
+	newsQueued
 )
 
 // How long news stands in the place of a lease that has ended.
@@ -69,7 +71,7 @@ func (n *news) encode(s *sealer, key string) []byte {
 		if n.answered {
 			b = append(b, newsAnswered)
 		}
-	case newsNone, newsStored, newsUnstored, newsAlone, newsLate:
+	case newsNone, newsStored, newsUnstored, newsAlone, newsLate, newsQueued:
 	}
 	return append(b, s.seal(b, "lease", key)[:newsSealBytes]...)
 }
@@ -103,7 +105,7 @@ func decodeNews(b []byte, s *sealer, key string) news {
 		if n.status < 400 || n.attempt < 1 || len(n.retryAfter) > maxRetryAfter {
 			return unknown
 		}
-	case newsStored, newsUnstored, newsAlone, newsLate:
+	case newsStored, newsUnstored, newsAlone, newsLate, newsQueued:
 	case newsNone:
 		return unknown
 	default:

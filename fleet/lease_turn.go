@@ -19,7 +19,7 @@ type turn struct {
 	attempt int    // which one its own fetch would be, for all nodes together
 	looks   int    // how often it has looked for what others have stored
 	waited  bool   // for a fetch of another node, or its requests for one of this node
-	late    bool   // that of another node was let go
+	letGo   bool   // that of another node was slow, and let its lease go
 }
 
 // move is what a fetch does next.
@@ -79,8 +79,9 @@ func (t *turn) next(s sight, selected func(*store.Variant) bool) (move, LeaseOut
 		}
 		t.seen, t.attempt = s.raw, attempt
 		return moveTake, 0
-	case newsLate:
-		t.seen, t.attempt, t.late = nil, 1, true // it has left nothing in its place
+	case newsLate, newsQueued:
+		t.seen, t.attempt = nil, 1 // it has left nothing in its place
+		t.letGo = t.letGo || s.news.kind == newsLate
 		return moveTake, 0
 	case newsNone, newsStorable, newsUnstored, newsAlone:
 	}

@@ -39,6 +39,11 @@ func TestTurn(t *testing.T) {
 			[]move{moveWait, moveTake, moveWait},
 			0, nil, 1,
 		},
+		"let go in a queue": {
+			[]sight{{held: true}, {news: news{kind: newsQueued}, raw: first}, {taken: true}},
+			[]move{moveWait, moveTake, moveLead},
+			LeaseTaken, nil, 1,
+		},
 		"alone": {[]sight{{news: news{kind: newsAlone}}}, []move{moveFetch}, LeaseAlone, nil, 0},
 		"failed once": {
 			[]sight{{news: news{kind: newsFailed, attempt: 1, status: 503}, raw: first}, {taken: true}},

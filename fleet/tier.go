@@ -13,12 +13,13 @@ import (
 // SharedTier keeps stored responses where all nodes of the fleet find them, and lets one node fetch
 // for all. It is asked inside a flight, by its leader alone:
 //
-//	Begin ─► Get ─┬─ found ─────────────────────────────────────────► End
+//	Begin ─► Get ─┬─ found ────────────────────────────────────────────────► End
 //	              └─ nothing ─► Await ─┬─ another has stored ─► Get
-//	                                   ├─ another has failed ───────► End
-//	                                   └─ fetch ─► Storable … Put ──► End
-//	                                            ├► Unshared ────────► End
-//	                                            └► Failed ──────────► End
+//	                                   ├─ the wait was over ──► Get, and Await without a wait
+//	                                   ├─ another has failed ──────────────► End
+//	                                   └─ fetch ─► Asks ─► Storable … Put ─► End
+//	                                                     ├► Unshared ──────► End
+//	                                                     └► Failed ────────► End
 //
 // A failure of the server is never one of a request: nothing is found then, and nothing waited for.
 type SharedTier struct {
@@ -158,13 +159,14 @@ func (t *SharedTier) Begin() *Fetch {
 
 // Fetch is one fetch's use of the shared tier. It belongs to one goroutine.
 type Fetch struct {
-	tier   *SharedTier
-	stamp  Stamp
-	turn   turn
-	held   *heldLease    // nil: it fetches without one
-	lasts  time.Duration // how long others wait for it, if it fetches for all
-	handed bool          // Put has been called, which ends the lease
-	late   bool          // the server had no answer for Get in time: it is not waited for once more
+	tier    *SharedTier
+	stamp   Stamp
+	turn    turn
+	held    *heldLease    // nil: it fetches without one
+	lasts   time.Duration // how long others wait for it, if it fetches for all
+	longest time.Duration // how long it might have waited for others
+	handed  bool          // Put has been called, which ends the lease
+	silent  bool          // the server had no answer for Get in time: it is not waited for once more
 	// compress says that what is put is compressed where that saves something.
 	compress bool
 }

@@ -24,7 +24,7 @@ func (f *Fetch) Get(ctx context.Context, key store.Key, selects func(*store.Vari
 	begun := time.Now()
 	found, err := t.find(ctx, key, selects)
 	outcome := outcomeOf(err)
-	f.late = outcome == OutcomeTimeout
+	f.silent = outcome == OutcomeTimeout
 	switch {
 	case err != nil:
 		found.Entry = nil

@@ -10,8 +10,8 @@ import (
 	"github.com/larder-cache/larder/fleet/fleettest"
 )
 
-// newNumbered makes a site whose origin numbers its answers. The first one to a request with X-Slow,
-// or else the first, takes a while.
+// newNumbered makes a site whose origin numbers its answers. Those of which slow says so take a
+// while.
 func newNumbered(t *testing.T, n int, takes time.Duration, slow func(call int64, r *http.Request) bool) *site {
 	var s *site
 	s = newSite(t, n, func(w http.ResponseWriter, r *http.Request) {
@@ -39,8 +39,9 @@ func (s *site) delayPuts(node int, by time.Duration) {
 // leaseLasts is for how long a node fetches for all.
 const leaseLasts = coalesceWait - coalesceWait/10
 
-// TestLeaseIsNotLetGoWhileItsResponseIsStored: the time of a lease was over between the look whether
-// it was held and the record's arrival. Another node fetched and stored, and the older came after.
+// TestLeaseIsNotLetGoWhileItsResponseIsStored: the time of a lease was over between the look
+// whether it was held and the record's arrival. Another node fetched and stored, and the older came
+// after.
 func TestLeaseIsNotLetGoWhileItsResponseIsStored(t *testing.T) {
 	for _, lasts := range []time.Duration{leaseLasts, coalesceWait} {
 		inBubble(t, func(t *testing.T) {

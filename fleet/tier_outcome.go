@@ -121,6 +121,9 @@ const (
 	LeaseFailed
 	// LeaseTimeout: the wait was over. It fetches for itself.
 	LeaseTimeout
+	// LeaseHeld: another node had it, and was not waited for, or for a moment: an earlier wait was
+	// in vain. It fetches for itself.
+	LeaseHeld
 	// LeaseError: the server gave no answer. It fetches for itself.
 	LeaseError
 	// LeaseLost: it was taken, and was another node's before its end.
@@ -144,6 +147,8 @@ func (o LeaseOutcome) String() string {
 		return "failed"
 	case LeaseTimeout:
 		return "timeout"
+	case LeaseHeld:
+		return "held"
 	case LeaseError:
 		return "error"
 	case LeaseLost:

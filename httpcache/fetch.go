@@ -290,6 +290,7 @@ func (x *Fetch) fill() error {
 // answer was a foreign 304, or a part of which no use can be made.
 func (x *Fetch) askOrigin() error {
 	if x.member != nil {
+		x.tellAsked() // or is about to be, by one request for many
 		if answered, err := x.askTogether(); answered {
 			return err
 		}
@@ -316,6 +317,7 @@ func (x *Fetch) visitOrigin() error {
 		return err
 	}
 	x.flight.SetQueued(false)
+	x.tellAsked()
 	x.tag().asked.Store(true)
 	// It may have waited. To count that as the response's age would be too much.
 	x.begun = x.visit.place.Begun()

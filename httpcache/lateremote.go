@@ -19,9 +19,11 @@ import (
 //	otherwise               as long as `coalesce wait` says, for a page less what its leader has
 //	                        waited for it before. Who leads many slices begins anew with each
 //
-// A wait of that length that was in vain is remembered. So is one for a machine that has let its
-// lease go, which it does when it has fetched for as long as others wait: another may have it then,
-// and a fetch that stands still is waited for once.
+// A wait of the whole length that was in vain is remembered, and one for a machine that has let its
+// lease go because the origin is slow. It does so when it has fetched for nearly as long as others
+// wait: another may have it then, and a fetch that stands still is waited for once. A wait that was
+// cut short does not renew the memory, nor does one for a machine whose fetch stood in a queue, or
+// for several that failed.
 
 // lateRemote is how long a fetch with a doubt waits for those of other machines.
 const lateRemote = lateHeader / 2
@@ -30,14 +32,16 @@ const lateRemote = lateHeader / 2
 // is remembered that one was late.
 func (q *Request) limitWait(x *Fetch, late store.Key) {
 	x.lateKey = late
-	if x.othersUntil = x.begun; x.tag().followsLate {
+	if x.othersUntil = x.begun; x.tag().followsLate || !x.waitsForOthers() {
 		return
 	}
-	wait := q.route.Wait
-	if f := q.following; f != nil && !f.deadline.IsZero() && x.slice == nil {
+	wait, page := q.route.Wait, x.tag().key
+	if x.slice != nil {
+		page = q.flightKey()
+	} else if f := q.following; f != nil && !f.deadline.IsZero() {
 		wait = min(wait, f.deadline.Sub(x.begun))
 	}
-	if q.sharing() != sharingOpen || q.wasLate(late) {
+	if q.sharingOf(page) != sharingOpen || q.wasLate(late) {
 		wait = min(wait, lateRemote)
 	}
 	x.othersUntil = x.begun.Add(wait)
@@ -48,9 +52,8 @@ func (q *Request) limitWait(x *Fetch, late store.Key) {
 func (x *Fetch) awaitRemote(lease store.Key, selected func(*store.Variant) bool) (again bool, failed int, answered bool, retryAfter string) {
 	again, late, failed, answered, retryAfter := x.remote.Await(
 		x.flight.Context(), lease, x.othersUntil, x.route.Wait, x.flight.Attempt() > 1, selected)
-	now := time.Now()
-	if late && (now.Before(x.othersUntil) || now.Sub(x.begun) >= x.route.Wait-lateHeader) {
-		x.cache.lateFetches.note(x.lateKey, now)
+	if late {
+		x.cache.lateFetches.note(x.lateKey, time.Now())
 	}
 	return again, failed, answered, retryAfter
 }

@@ -74,6 +74,7 @@ func waitInVain(pause time.Duration) func(*testing.T, *testHandler, *sharedMap) 
 
 // letGo has the other machine let its lease go before that wait is over.
 func letGo(t *testing.T, one *testHandler, remote *sharedMap) {
+	remote.letsGo = true
 	waitBefore(time.Second, time.Second)(t, one, remote)
 }
 
@@ -90,6 +91,24 @@ func waitBefore(holds, pause time.Duration) func(*testing.T, *testHandler, *shar
 		time.Sleep(pause)
 		clear(remote.entries)
 	}
+}
+
+// TestShortWaitIsForgotten: where `coalesce wait` is a second, a wait of half a second counted as
+// one that was in vain, so that the memory of the first renewed itself for ever.
+func TestShortWaitIsForgotten(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		one, _, remote := machines(t)
+		one.Wait = time.Second
+		waitInVain(time.Minute)(t, one, remote)
+		remote.holds = 700 * time.Millisecond
+		for range 4 {
+			waitBefore(remote.holds, time.Minute)(t, one, remote)
+		}
+		whole, short := one.Wait, lateRemote
+		if got, want := remote.waited(), []time.Duration{whole, short, whole, whole, whole}; !slices.Equal(got, want) {
+			t.Errorf("the fetches would wait for %v, want %v", got, want)
+		}
+	})
 }
 
 // TestWaitIsOneForAllMachines: who had waited for a fetch of this machine, and then led the next,

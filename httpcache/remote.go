@@ -16,12 +16,12 @@ import (
 // alone, so there is one question for any number of requests:
 //
 //	Get ─┬─ a fresh response ───────────────────► answer, End
-//	     └─ none ─► Await ─┬─ another has stored ► Get
+//	     └─ none ─► Await ─┬─ another has stored, or the wait is over ► Get
 //	                       ├─ others have failed ► answer with their status, End
-//	                       └─ ask the origin ────► Storable, Put │ Unshared │ Failed; End
+//	                       └─ ask the origin ────► Asks; Storable, Put │ Unshared │ Failed; End
 //
 // Its methods return no errors: what fails there counts as not found, and the origin is asked.
-// From Storable on none waits for a network.
+// From Asks on none waits for a network.
 type RemoteFetch interface {
 	// Get returns what a look-up in a store would: the response to key that selects scores highest,
 	// or a variant that is known. selects returns 0 for a variant that does not match (RFC 9111
@@ -29,14 +29,16 @@ type RemoteFetch interface {
 	// be lost.
 	Get(ctx context.Context, key store.Key, selects func(*store.Variant) int) store.Result
 	// Await waits while another machine fetches for the same lease, until a time at most. again
-	// says that it has stored the response. failed is the status with which others have failed
-	// meanwhile, as Failed was told it; otherwise it is 0. late says that one has fetched for
-	// longer than until, or than others wait for it. lasts is how long others wait for this one,
-	// if it is the first. waited says that requests have waited for a fetch of this machine, too,
-	// and that it failed. selected reports whether a response of a variant is for this fetch: it
-	// does not wait for one that is not.
+	// says that it has stored the response, or may have. failed is the status with which others
+	// have failed meanwhile, as Failed was told it; otherwise it is 0. late says that one's fetch
+	// was slow: it took as long as others wait for it, or about that. lasts is how long others wait
+	// for this one, if it is the first. waited says that requests have waited for a fetch of this
+	// machine, too, and that it failed. selected reports whether a response of a variant is for
+	// this fetch: it does not wait for one that is not.
 	Await(ctx context.Context, lease store.Key, until time.Time, lasts time.Duration, waited bool, selected func(*store.Variant) bool) (
 		again, late bool, failed int, answered bool, retryAfter string)
+	// Asks tells that the origin is asked. Until then the fetch waits for its turn.
+	Asks()
 	// Storable tells at the response header that the response will be offered by Put when it is
 	// whole. length is -1 if it is not known. A body that turns out longer than limit is Unshared.
 	Storable(v *store.Variant, length int64) (limit int64)
@@ -312,6 +314,13 @@ func (c *Cache) offer(remote RemoteFetch, entry *store.Entry, renews bool) {
 		return
 	}
 	remote.Put(held, renews)
+}
+
+// tellAsked tells other machines that the origin is asked.
+func (x *Fetch) tellAsked() {
+	if x.remote != nil {
+		x.remote.Asks()
+	}
 }
 
 // tellRemote tells other machines what was decided at the header.
