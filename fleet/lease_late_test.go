@@ -332,3 +332,24 @@ func TestWhatComesLateIsLookedFor(t *testing.T) {
 		}
 	})
 }
+
+// alwaysTooLate is an engine whose lease is free for who looks, and is not given to who takes it.
+type alwaysTooLate struct{ fleet.Engine }
+
+func (alwaysTooLate) Take(context.Context, string, string, string, []byte, time.Duration) (fleet.Lease, error) {
+	time.Sleep(50 * time.Millisecond)
+	return fleet.Lease{}, nil
+}
+
+// TestLeaseIsNotAskedForEndlessly: a fetch that saw one lease end after the other, and had none of
+// them, went on for longer than it waits.
+func TestLeaseIsNotAskedForEndlessly(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newSite(t, 0, page("text"), nil)
+		s.add(0, alwaysTooLate{s.server.Clients(1)[0]}, nil)
+		begun := time.Now()
+		if got := s.nodes[0].get("/"); got.body != "text" || time.Since(begun) > coalesceWait+2*moment {
+			t.Errorf("%v after %v", got, time.Since(begun))
+		}
+	})
+}
