@@ -18,8 +18,8 @@ import (
 const (
 	// outliveTime is how long a request outlives its client at most.
 	outliveTime = 10 * time.Second
-	// maxOutliving is how many do so at most, see places.go. What finds no place is cancelled at once,
-	// as without a cache.
+	// maxOutliving is how many do so at most, see places.go. What finds no place is cancelled at
+	// once, as without a cache.
 	maxOutliving = 256
 )
 
