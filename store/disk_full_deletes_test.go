@@ -168,6 +168,22 @@ func TestWhatAFullDiskForgetsIsNotServed(t *testing.T) {
 	}
 }
 
+// TestRefreshedOnAFullDisk: a page that is in memory alone left a deletion when it was refreshed, of
+// nothing, and so few pages cost the file.
+func TestRefreshedOnAFullDisk(t *testing.T) {
+	s := keptByHand(t, Settings{Memory: 8 << 20, Disk: 64 << 20})
+	s.diskWriter.failed(&fullError{fullErrors[0]})
+	for n := range s.diskWriter.pausedBytes()/deletionCost + 1 {
+		url := fmt.Sprintf("http://example.com/%d", n)
+		s.Lookup(keyOf(url), matchAny)
+		s.Put(signedEntry(s, url, 1, 200), 0)
+		s.Put(signedEntry(s, url, 2, 200), 0)
+	}
+	if n, _, _ := s.queue.state(); n > 0 || !s.disk.up.Load() {
+		t.Errorf("%d deletions wait, and the file is read: %v", n, s.disk.up.Load())
+	}
+}
+
 // forgetful is a store with a page on disk that has been replaced when the disk was full, and more
 // was to be deleted than is remembered.
 func forgetful(t *testing.T, url string) *Store {

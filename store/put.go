@@ -93,7 +93,7 @@ func (s *Store) place(sh *shard, it *item, e *Entry, resident bool, maxVariants 
 	alone := sh.count(&e.Key) == 0 && sh.isAbsent(&e.Key)
 	complete := sh.complete(&e.Key)
 	*sh.stamp(e.Key)++
-	credit, replaced := s.replace(sh, e, maxVariants)
+	credit, elsewhere := s.replace(sh, e, maxVariants)
 	it.setCredit(credit)
 	if resident {
 		if sh.insert(it); alone {
@@ -102,7 +102,7 @@ func (s *Store) place(sh *shard, it *item, e *Entry, resident bool, maxVariants 
 	} else {
 		sh.setComplete(&e.Key, false)
 	}
-	return alone || complete && !replaced
+	return alone || complete && !elsewhere
 }
 
 // outOfOrder is why e is not stored. Damage of the body that a renewal has in common with what it
@@ -270,16 +270,17 @@ func (s *Store) makeRoom(e *Entry, cost int64, maxVariants int) bool {
 	return s.memory.chargeItem(cost)
 }
 
-// replace drops from memory and from the queue what e takes the place of. It tells whether an older
-// response of its variant was in memory, and returns the credit of that: who asks for it asks for
-// e.
-func (s *Store) replace(sh *shard, e *Entry, maxVariants int) (credit uint32, replaced bool) {
-	others := 0 // of one variant there is one at most
+// replace drops from memory and from the queue what e takes the place of. elsewhere tells whether
+// that was in memory and may be on disk too. The credit is that of what was in memory: who asks for
+// it asks for e.
+func (s *Store) replace(sh *shard, e *Entry, maxVariants int) (credit uint32, elsewhere bool) {
+	others, replaced := 0, false // of one variant there is one at most
 	sh.variants(&e.Key, func(old *item) bool {
 		if !replaced {
 			v := s.memory.record(old).variant()
 			replaced = v.Equal(&e.Variant)
 			if replaced {
+				elsewhere = !s.isHere(old)
 				old.set(isDead)
 				credit = old.credit()
 				s.memory.discard(sh, old, Replaced)
@@ -295,7 +296,7 @@ func (s *Store) replace(sh *shard, e *Entry, maxVariants int) (credit uint32, re
 	for ; maxVariants > 0 && others >= maxVariants; others-- {
 		s.dropVariant(sh, &e.Key, maxVariants)
 	}
-	return credit, replaced
+	return credit, elsewhere
 }
 
 // outdate marks what waits to be written and is replaced by e.
