@@ -253,10 +253,13 @@ func (s *Store) leavesRenewed(j *job) bool {
 		s.purges.recordPurgedBy(s.memory.record(j.item), everything) != Hard
 }
 
-// narrows tells whether e has a tag that an entry which it renews lacks, or a shorter life.
+// narrows tells whether e has a tag that an entry which it renews lacks, or a shorter life. That of
+// a renewal is counted from whole seconds (Date, Age and Expires have no finer unit), so that one
+// which says the same may end up to a second earlier. Flags tell of the
+// request, and of what its response added: neither is in the record that is left.
 func (e *Entry) narrows(old *Entry) bool {
-	if e.FreshUntil.Before(old.FreshUntil) || e.keptFrom().Before(old.keptFrom()) || e.KeepUntil.Before(old.KeepUntil) ||
-		e.Flags != old.Flags {
+	shorter := func(end, than time.Time) bool { return end.Before(than.Add(-time.Second)) }
+	if shorter(e.FreshUntil, old.FreshUntil) || shorter(e.keptFrom(), old.keptFrom()) || shorter(e.KeepUntil, old.KeepUntil) {
 		return true
 	}
 	if slices.Equal(e.Tags, old.Tags) { // as a rule

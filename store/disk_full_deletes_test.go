@@ -447,7 +447,9 @@ func TestRenewalThatIsNotWritten(t *testing.T) {
 		{"purged", addTag, "b", "", 0},
 		{"purged as before", func(*Entry) {}, "a", "", 0},
 		{"purged later", addTag, "", "b", 0},
-		{"fresh for less long", func(e *Entry) { e.FreshUntil = e.FreshUntil.Add(-1) }, "", "", 0},
+		{"of another request", func(e *Entry) { e.Flags |= 8 }, "", "", 1},
+		{"fresh for as long, in whole seconds", func(e *Entry) { e.FreshUntil = e.FreshUntil.Add(-time.Second) }, "", "", 1},
+		{"fresh for less long", func(e *Entry) { e.FreshUntil = e.FreshUntil.Add(-time.Second - 1) }, "", "", 0},
 		{"kept from earlier on", func(e *Entry) { e.KeptFrom = e.FreshUntil }, "", "", 0},
 	} {
 		for _, put := range []string{"before", "while", "after"} {
