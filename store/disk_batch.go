@@ -361,7 +361,7 @@ func (b *batch) supersede(j *job) (rest []keyRow, err error) {
 		switch {
 		case rowErr != nil:
 			gone = append(gone, removal{id: row.id, key: j.key, reason: Damaged})
-		case j.superseded(row.id, &row.variant):
+		case j.superseded(row.id, &summed{Variant: &row.variant}):
 			if credit := b.writer.credits.take(row.id); credit > 0 && j.kind == jobPut {
 				b.writer.credits.give(j.id, credit)
 			}

@@ -293,7 +293,7 @@ func (q *queue) repeats(j *job) bool {
 		case j.kind == jobDelete:
 			return o.id == j.id
 		}
-		return o.variant.Equal(&j.variant)
+		return o.variant == j.variant
 	})
 }
 

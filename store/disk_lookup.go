@@ -116,8 +116,9 @@ func (d *diskSearch) elsewhere(row *keyRow) bool {
 	if slices.Contains(d.resident, row.id) {
 		return true
 	}
+	v := summed{Variant: &row.variant}
 	for _, j := range d.jobs {
-		if j.superseded(row.id, &row.variant) {
+		if j.superseded(row.id, &v) {
 			return true
 		}
 	}

@@ -11,7 +11,7 @@ type job struct {
 	kind        jobKind
 	item        *item  // jobPut: the new response, held by the queue
 	id          uint64 // of the new response, or jobDelete: of the one to delete
-	variant     Variant
+	variant     variantSum
 	key         Key
 	maxVariants int
 	reason      EvictionReason // jobDelete
@@ -37,7 +37,7 @@ type job struct {
 
 // bookkeeping is what the job counts against the memory budget, beside its item.
 func (j *job) bookkeeping() int64 {
-	return deletionCost + j.variant.size() + int64(len(j.packed))
+	return deletionCost + int64(len(j.packed))
 }
 
 type jobKind uint8
@@ -49,11 +49,11 @@ const (
 )
 
 // superseded tells whether an entry of the job's key is out of date once the job is done.
-func (j *job) superseded(id uint64, v *Variant) bool {
+func (j *job) superseded(id uint64, v *summed) bool {
 	if j.kind == jobDelete || id == j.id {
 		return j.id == id && (j.kind == jobDelete || j.renews)
 	}
-	return id < j.below && v.Equal(&j.variant)
+	return id < j.below && v.sum() == j.variant
 }
 
 // The queue's bounds: bytes of entries, and the number of deletions, which carry no body.
@@ -149,7 +149,7 @@ func (q *queue) succeeded(j *job) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, o := range q.jobsOf(keyPrefix(j.key)) {
-		if o.kind != jobDelete && o.key == j.key && o.below > j.below && o.variant.Equal(&j.variant) {
+		if o.kind != jobDelete && o.key == j.key && o.below > j.below && o.variant == j.variant {
 			return true
 		}
 	}
@@ -258,7 +258,8 @@ func (q *queue) supersedes(id uint64, r record) bool {
 	if len(jobs) == 0 {
 		return false
 	}
-	v := r.variant()
+	own := r.variant()
+	v := summed{Variant: &own}
 	return slices.ContainsFunc(jobs, func(j *job) bool { return j.key == key && j.superseded(id, &v) })
 }
 

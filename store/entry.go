@@ -1,6 +1,8 @@
 package store
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"net/http"
 	"slices"
@@ -42,13 +44,42 @@ func (v *Variant) Equal(o *Variant) bool {
 	return v.Coding == o.Coding && slices.Equal(v.Names, o.Names) && slices.Equal(v.Values, o.Values)
 }
 
-// size is what a variant takes on the Go heap, about.
-func (v *Variant) size() int64 {
-	n := len(v.Coding)
-	for i := range v.Names {
-		n += 2*16 + len(v.Names[i]) + len(v.Values[i]) // with the heads of the strings
+// variantSum stands for a variant where only equality is asked, and where many wait: a variant may
+// be as long as the header of a request.
+type variantSum [sha256.Size]byte
+
+// sum is that of v. Each string goes in behind its length, so that no two variants are one text.
+func (v *Variant) sum() (s variantSum) {
+	if len(v.Names) == 0 && v.Coding == "" { // as a rule
+		return s
 	}
-	return int64(n)
+	h := sha256.New()
+	var buf []byte
+	add := func(text string) {
+		buf = append(binary.AppendUvarint(buf[:0], uint64(len(text))), text...)
+		_, _ = h.Write(buf) // never fails
+	}
+	add(v.Coding)
+	for i, name := range v.Names {
+		add(name)
+		add(v.Values[i])
+	}
+	h.Sum(s[:0])
+	return s
+}
+
+// summed is a variant with its sum, which is made once, when it is first asked for.
+type summed struct {
+	*Variant
+	made bool
+	of   variantSum
+}
+
+func (v *summed) sum() variantSum {
+	if !v.made {
+		v.of, v.made = v.Variant.sum(), true
+	}
+	return v.of
 }
 
 // Entry is one stored response. It is immutable once put: share the pointer, copy with Clone. Its

@@ -162,8 +162,9 @@ func (d *standingRead) run(tx *bbolt.Tx) error {
 }
 
 func (d *standingRead) outdated(row *keyRow) bool {
+	v := summed{Variant: &row.variant}
 	for _, j := range d.jobs {
-		if j.superseded(row.id, &row.variant) {
+		if j.superseded(row.id, &v) {
 			return true
 		}
 	}

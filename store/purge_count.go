@@ -253,7 +253,11 @@ func (c *counting) settle() {
 // superseded tells whether what is queued for its key deletes the entry: it is not served any more.
 func (c *counting) superseded(id uint64, jobs []*job) bool {
 	e, _, err := c.t.entry(id)
-	return err != nil || slices.ContainsFunc(jobs, func(j *job) bool {
-		return j.key == e.Key && j.superseded(id, &e.Variant)
+	if err != nil {
+		return true
+	}
+	v := summed{Variant: &e.Variant}
+	return slices.ContainsFunc(jobs, func(j *job) bool {
+		return j.key == e.Key && j.superseded(id, &v)
 	})
 }

@@ -303,8 +303,9 @@ func (s *Store) replace(sh *shard, e *Entry, maxVariants int) (credit uint32, el
 func (s *Store) outdate(e *Entry) {
 	var buf [4]*job
 	jobs := s.queue.of(e.Key, buf[:0])
+	v := summed{Variant: &e.Variant}
 	for _, j := range jobs {
-		if j.kind == jobPut && j.variant.Equal(&e.Variant) {
+		if j.kind == jobPut && j.variant == v.sum() {
 			j.item.set(isDead)
 		}
 	}
@@ -346,7 +347,7 @@ func (s *Store) newPut(e *Entry, renews bool, maxVariants int, toDisk bool) *job
 	if s.disk == nil {
 		return nil
 	}
-	j := &job{kind: jobPut, key: e.Key, variant: e.Variant, renews: renews, maxVariants: maxVariants}
+	j := &job{kind: jobPut, key: e.Key, variant: e.Variant.sum(), renews: renews, maxVariants: maxVariants}
 	j.narrows = renews && e.renews != nil && e.narrows(e.renews)
 	if toDisk && !renews {
 		s.pack(j, e)
