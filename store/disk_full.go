@@ -224,7 +224,7 @@ func (q *queue) pushPaused(j *job) bool {
 
 // pause has the queue take nothing but deletions, so many bytes at most, until it is opened or
 // shut. It returns the entries that were in it, in the place of which it deletes what they would
-// replace, but for what is left there.
+// replace, where there may be something, but for what is left there.
 func (q *queue) pause(most int64, leaves func(j *job) bool) (puts []*job) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -232,7 +232,7 @@ func (q *queue) pause(most int64, leaves func(j *job) bool) (puts []*job) {
 	q.paused = most
 	for _, j := range jobs {
 		if j.kind == jobPut {
-			if puts = append(puts, j); leaves(j) {
+			if puts = append(puts, j); j.alone || leaves(j) {
 				continue
 			}
 			j = j.supersession()

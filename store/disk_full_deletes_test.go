@@ -184,6 +184,36 @@ func TestRefreshedOnAFullDisk(t *testing.T) {
 	}
 }
 
+// TestNewPagesWaitWhenADiskIsFull: each that was queued when the disk was found to be full left a
+// deletion, also what had been late before.
+func TestNewPagesWaitWhenADiskIsFull(t *testing.T) {
+	const pages = 500
+	s := keptByHand(t, Settings{Memory: 8 << 20, Disk: 64 << 20})
+	dw, url := s.diskWriter, func(n int) string { return fmt.Sprintf("http://example.com/%d", n) }
+	s.Put(signedEntry(s, url(0), 1, 200), 0)
+	must(t, dw.flush())
+	for n := 1; n <= pages; n++ {
+		s.Lookup(keyOf(url(n)), matchAny)
+		s.Put(signedEntry(s, url(n), 1, 200), 0)
+	}
+	dw.failed(&fullError{fullErrors[0]})
+	s.Put(signedEntry(s, url(0), 2, 200), 0)
+	if n, _, _ := s.queue.state(); n != 1 {
+		t.Errorf("%d deletions wait where one page is replaced", n)
+	}
+	dw.resume()
+	must(t, dw.flush())
+	dw.onTick()
+	dw.queueLate()
+	if n, _, _ := s.queue.state(); n < lateStep-1 {
+		t.Fatalf("%d pages wait", n)
+	}
+	dw.failed(&fullError{fullErrors[0]})
+	if n, _, _ := s.queue.state(); n != 0 {
+		t.Errorf("%d deletions wait of pages that were late", n)
+	}
+}
+
 // forgetful is a store with a page on disk that has been replaced when the disk was full, and more
 // was to be deleted than is remembered.
 func forgetful(t *testing.T, url string) *Store {

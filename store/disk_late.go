@@ -184,7 +184,9 @@ func (s *Store) writeLate(it *item, ending bool) bool {
 	if place == placeNow {
 		// What waits is older, or there would be no item. The file may have it all the same, under
 		// its own id: of a commit that has not come back, or as what it renews.
-		if j.below = s.ids.Add(1); s.pushPut(j) {
+		j.below = s.ids.Add(1)
+		j.alone = s.isHere(it) // what it replaced in this file is deleted, or to be deleted, by another job
+		if s.pushPut(j) {
 			return true
 		}
 	}

@@ -26,6 +26,7 @@ type job struct {
 	// that it has tags which that lacks, or is good for less long.
 	renews  bool
 	narrows bool
+	alone   bool // jobPut: nothing of its variant is on disk that no job deletes
 	late    bool // jobPut: it is not known whether there is one of that id, see disk_late.go
 	refused bool // jobPut: there was no room for it after all
 	// packed is the body of one piece as it is to be stored, where that is compressed; compress

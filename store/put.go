@@ -363,6 +363,7 @@ func (s *Store) enqueue(j *job, it *item, e *Entry, below uint64, place diskPlac
 	if j == nil {
 		return false
 	}
+	j.alone = newVariant
 	j.item, j.id, j.below, j.ahead, j.at = it, e.ID, below, aheadOf(e), time.Now()
 	j.cost = s.memory.ownCost(it) + j.bookkeeping()
 	toDisk := place == placeNow
