@@ -42,7 +42,7 @@ func TestWhatAFullDiskHasIsReplaced(t *testing.T) {
 	s.Remove(r.Entry)
 	s.Remove(r.Entry)
 	r.Release()
-	if n, _, _ := s.queue.state(); n != 4 { // with that of the one by which it was noticed
+	if n, _, _ := s.queue.state(); n != 3 {
 		t.Errorf("%d deletions wait", n)
 	}
 	s.Apply(Settings{Memory: 1, Disk: bothTiers.Disk})
@@ -211,6 +211,28 @@ func TestNewPagesWaitWhenADiskIsFull(t *testing.T) {
 	dw.failed(&fullError{fullErrors[0]})
 	if n, _, _ := s.queue.state(); n != 0 {
 		t.Errorf("%d deletions wait of pages that were late", n)
+	}
+}
+
+// TestMissesAtOnceOnAFullDisk: what a look-up had found to be absent is forgotten where many are
+// under way, and then each left a deletion of nothing.
+func TestMissesAtOnceOnAFullDisk(t *testing.T) {
+	const pages = 500
+	s := keptByHand(t, Settings{Memory: 8 << 20, Disk: 64 << 20})
+	url := func(n int) string { return fmt.Sprintf("http://example.com/%d", n) }
+	s.Put(signedEntry(s, url(0), 1, 200), 0)
+	must(t, s.diskWriter.flush())
+	s.memory.clear() // and no look-up comes first, so that nothing is known of any
+	s.diskWriter.failed(&fullError{fullErrors[0]})
+	for n := range pages {
+		s.Put(signedEntry(s, url(n), 2, 200), 0)
+	}
+	if n, _, _ := s.queue.state(); n != 1 {
+		t.Errorf("%d deletions wait where one page is replaced", n)
+	}
+	s.memory.clear()
+	if version, _ := found(t, s, url(0)); version != 0 {
+		t.Errorf("version %d is found of what was replaced", version)
 	}
 }
 
@@ -559,7 +581,7 @@ func TestVariantsOnAFullDisk(t *testing.T) {
 			t.Fatalf("put %s: %v", value, r)
 		}
 	}
-	if n, _, _ := s.queue.state(); n > there+1 { // with that of the one by which it was noticed
+	if n, _, _ := s.queue.state(); n > there {
 		t.Errorf("%d deletions wait, of %d variants that were on disk", n, there)
 	}
 	for n := range there {

@@ -27,6 +27,7 @@ type standing struct {
 	id          uint64
 	requestTime int64
 	unknown     bool // the disk has not said it in time
+	none        bool // the disk has said that it has no row of the variant which no job deletes
 }
 
 // yields tells whether e may take its place. A renewal takes that of what it renews, and no other.
@@ -40,23 +41,23 @@ func (a *standing) yields(e *Entry, now int64) bool {
 	return a.id == 0 || askedBy(a.requestTime, now) <= nanos(e.RequestTime)
 }
 
-// lockInOrder locks the shard of e and tells whether e may take the place of what is stored.
-// The disk is not waited for under the lock: where what has been read there may have changed since,
-// it is read again.
-func (s *Store) lockInOrder(sh *shard, e *Entry) bool {
+// lockInOrder locks the shard of e and tells whether e may take the place of what is stored. none
+// says that nothing is stored of its variant, as the disk has just said. The disk is not waited for
+// under the lock: where what has been read there may have changed since, it is read again.
+func (s *Store) lockInOrder(sh *shard, e *Entry) (inOrder, none bool) {
 	now := nanos(s.now())
 	for {
 		sh.mu.Lock()
 		a, known := s.standingHere(sh, e)
 		if known {
-			return a.yields(e, now)
+			return a.yields(e, now), false
 		}
 		stamp := *sh.stamp(e.Key)
 		sh.mu.Unlock()
 		onDisk := s.standingOnDisk(e)
 		sh.mu.Lock()
 		if *sh.stamp(e.Key) == stamp {
-			return onDisk.yields(e, now)
+			return onDisk.yields(e, now), onDisk.none
 		}
 		sh.mu.Unlock()
 	}
@@ -150,10 +151,12 @@ func (d *standingRead) run(tx *bbolt.Tx) error {
 		return err
 	}
 	now := d.s.now()
+	d.found = standing{none: true}
 	t.variants(d.key, func(row keyRow, rowErr error) {
 		if rowErr != nil || !live(row.keepUntil, now) || !row.variant.Equal(&d.variant) || d.outdated(&row) {
 			return
 		}
+		d.found.none = false // also where a purge hits it, which may come to nothing
 		if d.counts(t, &row) {
 			d.found = standing{id: row.id, requestTime: row.requestTime}
 		}

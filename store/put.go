@@ -48,7 +48,7 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 	}
 	defer s.memory.unhold(it)
 	sh := s.memory.shard(e.Key)
-	inOrder := s.lockInOrder(sh, e)
+	inOrder, none := s.lockInOrder(sh, e)
 	defer sh.mu.Unlock()
 	e.renews = nil
 	// Once more: what a purge masks is not put while it counts.
@@ -65,7 +65,7 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 		old.giveBack(e)
 		return RefusedDamaged
 	}
-	newVariant := s.place(sh, it, e, resident, maxVariants)
+	newVariant := s.place(sh, it, e, resident, maxVariants) || none
 	if !s.enqueue(j, it, e, below, place, newVariant) && !resident {
 		old.giveBack(e)
 		return RefusedFull
@@ -262,7 +262,7 @@ func (s *Store) makeRoom(e *Entry, cost int64, maxVariants int) bool {
 		return true
 	}
 	sh := s.memory.shard(e.Key)
-	if s.lockInOrder(sh, e) {
+	if inOrder, _ := s.lockInOrder(sh, e); inOrder {
 		s.replace(sh, e, maxVariants)
 		e.renews = nil // it is replaced already
 	}
