@@ -254,9 +254,9 @@ func (m *memory) leftDisk(key Key, id uint64) {
 
 // writeJobs writes one batch from the front of the queue.
 func (dw *diskWriter) writeJobs() error {
-	most := batchJobs
-	if n := dw.deletionsFirst(); n > 0 {
-		most = dw.roomFirst.bound(min(most, n))
+	most, first := batchJobs, dw.deletionsFirst()
+	if first > 0 {
+		most = dw.roomFirst.bound(min(most, first))
 	}
 	jobs := dw.queue.head(most)
 	if len(jobs) == 0 {
@@ -284,10 +284,12 @@ func (dw *diskWriter) writeJobs() error {
 		}
 		return nil
 	})
+	if first > 0 {
+		dw.roomFirst.ended(err)
+	}
 	if err != nil {
 		return fmt.Errorf("write batch: %w", err)
 	}
-	dw.roomFirst.committed()
 	dw.queue.done(done)
 	for _, j := range jobs[:done] {
 		if j.kind == jobPut {

@@ -314,10 +314,10 @@ func (dw *diskWriter) expireStep(limit int) (int, bool, error) {
 		}
 		return nil
 	})
+	dw.roomFirst.ended(err)
 	if err != nil {
 		return 0, false, fmt.Errorf("expire: %w", err)
 	}
-	dw.roomFirst.committed()
 	return handled, true, nil
 }
 
@@ -370,16 +370,17 @@ func (dw *diskWriter) pendingStep() (bool, error) {
 		}
 		return nil
 	})
+	dw.roomFirst.ended(err)
 	return err == nil, err
 }
 
-// pendingIDs are those whose chunks are neither read nor written.
+// pendingIDs are those whose chunks are neither read nor written, as many as a step may have.
 func (dw *diskWriter) pendingIDs() ([]uint64, error) {
-	writing := dw.writing
+	writing, most := dw.writing, dw.roomFirst.bound(stepEntries)
 	var ids []uint64 // the transaction's, as in expired
 	err := dw.disk.viewOwn(func(tx *bbolt.Tx) error {
 		return tx.Bucket(pendingBucket).ForEach(func(row, _ []byte) error {
-			if id := rowID(row); id != writing && !dw.disk.pins.pinned(id) && len(ids) < stepEntries {
+			if id := rowID(row); id != writing && !dw.disk.pins.pinned(id) && len(ids) < most {
 				ids = append(ids, id)
 			}
 			return nil

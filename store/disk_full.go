@@ -77,10 +77,8 @@ func (dw *diskWriter) pause(err error) {
 	dw.tell(slog.LevelError, "disk tier: the disk is full; nothing is written, and what is there is served",
 		slog.Duration("retry", retryTime), slog.Any("error", err))
 	dw.trouble.full = true
-	if dw.disk.full.Load() || dw.givesRoom() {
-		dw.roomFirst.failed()
-	} else {
-		dw.roomFirst = roomFirst{step: firstStep}
+	if dw.roomFirst.step == 0 {
+		dw.roomFirst.step = firstStep
 	}
 	// What a transaction has swept that failed is there still.
 	dw.endSweeps()
@@ -151,12 +149,14 @@ type roomFirst struct {
 	jobs  uint64 // deletions that waited, up to this position of the queue
 	purge uint64 // purges up to this generation are to be swept
 	step  int    // how many entries are deleted in one transaction at most; 0: there is no bound
-	tried bool   // there was no room for twice as many
+	tried bool   // there was no room for a step
+	done  int    // steps that have committed since that, or since it was made larger
 }
 
 // firstStep is the first such step. Each page that a transaction changes takes a free one until it
 // has committed, so that one which deletes much may find no room where a small one does. Steps get
-// larger up to what there is room for.
+// larger up to what there is room for, and after that by one at a time: they have given room
+// themselves.
 const firstStep = 16
 
 // bound is how many of n entries may be deleted in one transaction.
@@ -171,11 +171,24 @@ func (f *roomFirst) bound(n int) int {
 func (f *roomFirst) committed() {
 	if !f.tried {
 		f.step = min(2*f.step, batchJobs)
+		return
+	}
+	if f.done++; f.done >= f.step {
+		f.step, f.done = min(f.step+1, batchJobs), 0
 	}
 }
 
-// failed notes a step for which there was no room.
-func (f *roomFirst) failed() { f.step, f.tried = max(f.step/2, 1), true }
+// ended notes a step, or one for which there was no room. That of a put is not held against it.
+func (f *roomFirst) ended(err error) {
+	switch {
+	case err == nil:
+		f.committed()
+	case isFull(err) && f.step == 0:
+		f.step = firstStep
+	case isFull(err):
+		f.step, f.tried, f.done = max(f.step/2, 1), true, 0
+	}
+}
 
 // deletionsFirst is how many deletions at the front of the queue are done before all else.
 func (dw *diskWriter) deletionsFirst() int {
@@ -183,17 +196,21 @@ func (dw *diskWriter) deletionsFirst() int {
 	return int(max(dw.roomFirst.jobs, taken) - taken)
 }
 
-// givesRoom tells whether something is still to be done that gives room.
+// givesRoom tells whether something is still to be done that gives room, and that others wait for.
 func (dw *diskWriter) givesRoom() bool {
 	if dw.roomFirst == (roomFirst{}) {
 		return false
 	}
 	early := func(rec *purgeRecord) bool { return rec.gen <= dw.roomFirst.purge }
-	if dw.deletionsFirst() > 0 || slices.ContainsFunc(dw.sweeps.memory, early) || slices.ContainsFunc(dw.sweeps.disk, early) {
-		return true
+	return dw.deletionsFirst() > 0 || slices.ContainsFunc(dw.sweeps.memory, early) || slices.ContainsFunc(dw.sweeps.disk, early)
+}
+
+// endRoomFirst lifts the bound of steps once all is done that gives room. It is looked at before
+// the disk is tried again, and so not at once after that.
+func (dw *diskWriter) endRoomFirst() {
+	if dw.diskUp() && !dw.expiring && !dw.pending && !dw.givesRoom() {
+		dw.roomFirst = roomFirst{}
 	}
-	dw.roomFirst = roomFirst{}
-	return false
 }
 
 // takeBack gives back the slots of a transaction that has failed for want of room, and has what it

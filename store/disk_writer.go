@@ -263,6 +263,7 @@ func (dw *diskWriter) writeStep() (bool, error) {
 func (dw *diskWriter) onTick() {
 	dw.expireMemory()
 	dw.breakOffSmall()
+	dw.endRoomFirst()
 	dw.expiring = true
 	dw.pending = dw.pending || dw.disk != nil && dw.disk.pins.takeLeft()
 	if !dw.retryAt.IsZero() && !dw.now().Before(dw.retryAt) {

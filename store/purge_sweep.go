@@ -253,11 +253,11 @@ func (dw *diskWriter) sweepDisk(limit int) (int, bool, error) {
 		othersWait = b.othersWait()
 		return err
 	})
+	dw.roomFirst.ended(err)
 	if err != nil {
 		dw.noRoomToSweep = isFull(err)
 		return 0, false, fmt.Errorf("sweep: %w", err)
 	}
-	dw.roomFirst.committed()
 	for _, rec := range dw.sweeps.disk[:through] {
 		rec.memoryOnly, rec.written = true, false
 		dw.sweeps.walkCost -= walkCost(rec.rows)
