@@ -118,3 +118,30 @@ func TestChunksAreDeletedInSmallSteps(t *testing.T) {
 		}
 	}
 }
+
+// TestFlushOfAFullDiskDeletesFirst: a flush evicted to make room that what waited to be deleted
+// would have made.
+func TestFlushOfAFullDiskDeletesFirst(t *testing.T) {
+	const pages, length = 20, 200_000
+	s := keptByHand(t, Settings{Memory: 64 << 20, Disk: 64 << 20})
+	dw, url := s.diskWriter, func(n int) string { return fmt.Sprintf("http://example.com/%d", n) }
+	for n := range pages {
+		s.Put(signedEntry(s, url(n), 1, length), 0)
+		must(t, dw.flush())
+	}
+	dw.failed(&fullError{fullErrors[0]})
+	for n := pages / 2; n < pages; n++ {
+		remove(s, url(n))
+	}
+	s.memory.clear()
+	settings := *s.settings.Load()
+	settings.Disk = s.disk.used() * 3 / 4
+	s.settings.Store(&settings)
+	dw.resume()
+	must(t, dw.flush())
+	for n := range pages / 2 {
+		if version, _ := found(t, s, url(n)); version != 1 {
+			t.Errorf("%s was evicted", url(n))
+		}
+	}
+}

@@ -465,8 +465,11 @@ func (dw *diskWriter) flush() error {
 	}
 	for taken, end := dw.queue.position(); taken < end; taken, _ = dw.queue.position() {
 		dw.commitWaiting()
-		made, err := dw.evictStep()
-		if err == nil && !made { // there is room
+		made, err := false, error(nil)
+		if dw.deletionsFirst() == 0 {
+			made, err = dw.evictStep()
+		}
+		if err == nil && !made { // there is room, or this gives it
 			err = dw.writeJobs()
 		}
 		if err != nil {
