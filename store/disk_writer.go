@@ -427,6 +427,8 @@ func (dw *diskWriter) dropFile(forgot bool) {
 	case err != nil && !stalled:
 		dw.tell(slog.LevelError, "disk tier: the file cannot be removed", slog.Any("error", err))
 		return
+	case forgot && stalled:
+		dw.tell(slog.LevelWarn, "disk tier: the disk is full, and more is to be deleted than is remembered, so the file is removed when the disk answers")
 	case forgot:
 		dw.tell(slog.LevelWarn, "disk tier: the disk is full, and more is to be deleted than is remembered, so the file is removed")
 	case stalled:
