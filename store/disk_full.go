@@ -264,9 +264,10 @@ func (q *queue) pause(most int64, leaves func(j *job) bool) (puts []*job) {
 
 // leavesRenewed tells whether the record that j renews is left on disk where j is not written: it
 // has the body, which nothing else has. But a purge names what j has, and may miss the record then;
-// and a shorter life is not to be forgotten.
+// and a shorter life is not to be forgotten. What has taken the place of j is judged by itself, and
+// what was removed has a deletion of its own.
 func (s *Store) leavesRenewed(j *job) bool {
-	return j.renews && !j.late && !j.narrows && !j.item.is(isResident|isDead) &&
+	return j.renews && !j.late && !j.narrows && !j.item.is(isResident) &&
 		s.purges.recordPurgedBy(s.memory.record(j.item), everything) != Hard
 }
 

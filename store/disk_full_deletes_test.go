@@ -560,6 +560,51 @@ func TestRenewalThatIsNotWritten(t *testing.T) {
 	}
 }
 
+// TestRenewedTwiceOnAFullDisk: of two renewals of a body that were queued when the disk was found to
+// be full the first had it deleted, as the second had taken its place. It is deleted where either
+// says less of it.
+func TestRenewedTwiceOnAFullDisk(t *testing.T) {
+	const url = "http://example.com/"
+	asItWas, tagged := func(*Entry) {}, func(e *Entry) { e.Tags = []string{"a", "b"} }
+	for _, tt := range []struct {
+		name          string
+		first, second func(e *Entry)
+		want          int
+	}{
+		{"as it was", asItWas, asItWas, 1},
+		{"the first has another tag", tagged, asItWas, 0},
+		{"the second has another tag", asItWas, tagged, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := renewedLarge(t, url, "before", tt.first)
+			if got := renewAs(t, s, url, "2", tt.second); got != Stored {
+				t.Fatalf("the second renewal is %v", got)
+			}
+			s.diskWriter.failed(&fullError{fullErrors[0]})
+			if version, _ := found(t, s, url); version != tt.want {
+				t.Errorf("version %d is found, want %d", version, tt.want)
+			}
+		})
+	}
+}
+
+// TestRenewalOfWhatWasNotStored: one that was refused for lack of room had a deletion wait of no
+// entry.
+func TestRenewalOfWhatWasNotStored(t *testing.T) {
+	const url = "http://example.com/"
+	s := keptByHand(t, Settings{Memory: 1 << 20, Disk: 64 << 20})
+	s.diskWriter.failed(&fullError{fullErrors[0]})
+	old := signedEntry(s, url, 1, 2<<20)
+	e := old.Renewal()
+	e.Tags = []string{"another"}
+	if got := s.Put(e, 0); got != RefusedFull {
+		t.Fatalf("it is %v", got)
+	}
+	if n, _, _ := s.queue.state(); n > 0 {
+		t.Errorf("%d deletions wait", n)
+	}
+}
+
 // TestVariantsOnAFullDisk: each new variant of one URL had a deletion wait, and so had each that
 // went for it. They filled the queue with what was never on disk.
 func TestVariantsOnAFullDisk(t *testing.T) {

@@ -79,7 +79,7 @@ func (s *Store) put(e *Entry, maxVariants int, held *Result) PutResult {
 // refuseFull refuses e, for which there is no room. What it would have renewed stays, unless e says
 // less of that: purges would miss it, or it would be good for longer.
 func (s *Store) refuseFull(e, renewed *Entry) PutResult {
-	if renewed != nil && e.narrows(renewed) {
+	if renewed != nil && renewed.ID != 0 && e.narrows(renewed) {
 		s.Remove(renewed)
 	}
 	return RefusedFull
