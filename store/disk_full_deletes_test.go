@@ -168,8 +168,8 @@ func TestWhatAFullDiskForgetsIsNotServed(t *testing.T) {
 	}
 }
 
-// TestRefreshedOnAFullDisk: a page that is in memory alone left a deletion when it was refreshed, of
-// nothing, and so few pages cost the file.
+// TestRefreshedOnAFullDisk: a page that is in memory alone left a deletion of nothing when it was
+// refreshed, and so few pages cost the file.
 func TestRefreshedOnAFullDisk(t *testing.T) {
 	s := keptByHand(t, Settings{Memory: 8 << 20, Disk: 64 << 20})
 	s.diskWriter.failed(&fullError{fullErrors[0]})
@@ -560,9 +560,9 @@ func TestRenewalThatIsNotWritten(t *testing.T) {
 	}
 }
 
-// TestRenewedTwiceOnAFullDisk: of two renewals of a body that were queued when the disk was found to
-// be full the first had it deleted, as the second had taken its place. It is deleted where either
-// says less of it.
+// TestRenewedTwiceOnAFullDisk: of two renewals of a body that were queued when the disk was found
+// to be full the first had it deleted, as the second had taken its place. It is deleted where
+// either says less of it.
 func TestRenewedTwiceOnAFullDisk(t *testing.T) {
 	const url = "http://example.com/"
 	asItWas, tagged := func(*Entry) {}, func(e *Entry) { e.Tags = []string{"a", "b"} }
