@@ -151,8 +151,8 @@ type Tier interface {
 	// that end first go, with their records.
 	PutRecord(ctx context.Context, key, variant string, record, row []byte, ttl time.Duration) error
 	// ReplaceRecord is PutRecord, unless another record than seen is there. seen is nil where there
-	// was none; where it is gone by now the record is stored as well. ok is false where another is
-	// there, and then nothing is done.
+	// was none. Where that is gone by now the record is stored as well, also where the record is
+	// there, as after a lost reply. ok is false where another is there, and then nothing is done.
 	ReplaceRecord(ctx context.Context, key, variant string, seen, record, row []byte, ttl time.Duration) (ok bool, err error)
 	// RemoveRecord removes a record and its row, unless the record is another than seen. Where
 	// there is none it removes the row.

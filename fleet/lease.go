@@ -123,6 +123,7 @@ type awaiting struct {
 	selected func(*store.Variant) bool
 	sight    sight
 	moved    bool // it has seen the end of a lease
+	takes    int  // how often it has asked for one
 }
 
 // run makes moves until one is the last. The first is to take the lease, from where an earlier call
@@ -135,9 +136,11 @@ func (a *awaiting) run(ctx context.Context, until time.Time) (move, LeaseOutcome
 		var err error
 		switch next {
 		case moveTake:
-			if a.moved && waiting.Err() != nil {
+			// A second one, because the first has only read the message of the last holder.
+			if a.takes > 1 && waiting.Err() != nil {
 				return moveFetch, LeaseTimeout
 			}
+			a.takes++
 			err = a.take(ctx)
 		case moveWait:
 			err = a.hear(waiting)

@@ -160,8 +160,17 @@ func (f *Fetch) Asks() {
 	}
 }
 
+// hasAnswer tells that the origin has answered. What takes long from now on is not its fault.
+func (f *Fetch) hasAnswer() {
+	if h := f.held; h != nil {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.asked = time.Time{}
+	}
+}
+
 // keepsLease reports whether the fetch has a lease, which is not let go from now on: to put a
-// record takes a second or two at most.
+// record takes a few timeouts of a look-up at most.
 func (f *Fetch) keepsLease() bool {
 	h := f.held
 	if h == nil {

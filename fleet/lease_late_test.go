@@ -2,6 +2,7 @@ package fleet_test
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
@@ -351,5 +352,25 @@ func TestLeaseIsNotAskedForEndlessly(t *testing.T) {
 		if got := s.nodes[0].get("/"); got.body != "text" || time.Since(begun) > coalesceWait+2*moment {
 			t.Errorf("%v after %v", got, time.Since(begun))
 		}
+	})
+}
+
+// TestFreeLeaseIsTakenWhenTheWaitIsOver: where a fetch had failed, those whose wait was over read
+// its message, and none of them took the lease that was free.
+func TestFreeLeaseIsTakenWhenTheWaitIsOver(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newSite(t, 5, page("text"), nil)
+		key, all := store.Key{1}, func(*store.Variant) bool { return true }
+		failed := s.nodes[0].tier.Begin()
+		failed.Await(t.Context(), key, time.Now().Add(coalesceWait), coalesceWait, false, all)
+		failed.Failed(http.StatusBadGateway, true, "")
+		time.Sleep(50 * time.Millisecond) // the message stands for a second
+		f := s.nodes[1].tier.Begin()
+		f.Await(t.Context(), key, time.Now().Add(-time.Millisecond), coalesceWait, false, all)
+		if l, err := s.server.Clients(1)[0].Look(t.Context(), hex.EncodeToString(key[:])); err != nil || !l.Held {
+			t.Errorf("the lease is %+v, %v", l, err)
+		}
+		f.End()
+		failed.End()
 	})
 }

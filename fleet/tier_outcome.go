@@ -121,8 +121,8 @@ const (
 	LeaseFailed
 	// LeaseTimeout: the wait was over. It fetches for itself.
 	LeaseTimeout
-	// LeaseHeld: another node had it, and was not waited for, or for a moment: an earlier wait was
-	// in vain. It fetches for itself.
+	// LeaseHeld: another node had it, and was not waited for, or for less than `coalesce wait`. It
+	// fetches for itself.
 	LeaseHeld
 	// LeaseError: the server gave no answer. It fetches for itself.
 	LeaseError

@@ -67,6 +67,7 @@ type uploads struct {
 func (f *Fetch) Put(held store.Result, renews bool) {
 	t := f.tier
 	f.handed = true
+	f.hasAnswer()
 	length := held.Entry.Body.Len()
 	j := &upload{fetch: f, held: held, renews: renews, bytes: uploadCost}
 	j.compress = f.compress && store.Compressible(held.Entry.Header, length)

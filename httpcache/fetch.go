@@ -290,7 +290,6 @@ func (x *Fetch) fill() error {
 // answer was a foreign 304, or a part of which no use can be made.
 func (x *Fetch) askOrigin() error {
 	if x.member != nil {
-		x.tellAsked() // or is about to be, by one request for many
 		if answered, err := x.askTogether(); answered {
 			return err
 		}

@@ -121,6 +121,7 @@ func tierReplace(t *testing.T, a, b fleet.Engine) {
 	replace("1", "another", "record 2", "row 2", false)
 	finds(t, a, "key", "1", "record 1", map[string]string{"1": "row 1"})
 	replace("1", "record 1", "record 2", "row 2", true)
+	replace("1", "record 1", "record 2", "row 2", true) // again, after a reply that was lost
 	replace("2", "is gone", "record 3", "row 3", true)
 	finds(t, a, "key", "1", "record 2", map[string]string{"1": "row 2", "2": "row 3"})
 	var replaced atomic.Int64 // of those who have seen the same, one replaces it

@@ -50,7 +50,7 @@ func (e *Engine) ReplaceRecord(
 ) (ok bool, err error) {
 	err = e.write(ctx, "ReplaceRecord", func(s *Server) {
 		now := live(s, s.data.records, place{key, variant})
-		if ok = now == nil || bytes.Equal(now, seen); ok {
+		if ok = now == nil || bytes.Equal(now, seen) || bytes.Equal(now, record); ok {
 			s.putRecord(place{key, variant}, record, row, ttl)
 		}
 	})
