@@ -186,3 +186,28 @@ func (d *dropCall) due() {
 		fn()
 	}
 }
+
+// Await waits until more than n bytes of the body have come, or it has ended, and takes none. Its
+// error is that of a flight that has failed before, of a reader that was dropped, or the cause that
+// ctx ended for. It does not wait for a flight that is windowed: that one goes no further than its
+// readers let it.
+func (r *Reader) Await(ctx context.Context, n int64) error {
+	for {
+		f := r.member.flight
+		f.mu.Lock()
+		err, over := r.broken(), f.body.size > n || f.ended || f.phase == windowed
+		if err == nil && f.ended && f.body.size <= n {
+			err = f.err
+		}
+		changed := f.change()
+		f.mu.Unlock()
+		if err != nil || over {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
