@@ -215,7 +215,10 @@ func (q *Request) isLateRefresh(f *coalesce.Flight) bool {
 }
 
 // giveUpLate gives up a refresh that is late, and those that were when it began: what is stored was
-// asked for later. If nothing has come of it yet, that is for the fields of its request.
+// asked for later. If nothing has come of it yet, that is for the fields of its request. It is not
+// waited for as long as requests wait, since it is given up before: where a client has several
+// fields that the origin hangs for, each would cost that time again and again. What comes in time
+// with these fields has them forgotten, see putHere.
 func (c *Cache) giveUpLate(f *coalesce.Flight) {
 	for f != nil {
 		tag := f.Tag().(*flightTag)

@@ -3,6 +3,7 @@ package httpcache
 import (
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/larder-cache/larder/coalesce"
 	"github.com/larder-cache/larder/rfc9111"
@@ -119,6 +120,9 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 			x.backOffForAll()
 		} else {
 			x.refreshed()
+		}
+		if time.Since(x.begun) < x.route.Wait { // the origin was slow for all, and is well again
+			x.cache.lateRefreshes.forget(x.tag().page, x.fieldsSum())
 		}
 		x.cache.giveUpLate(x.tag().instead)
 		return store.Stored
