@@ -258,14 +258,17 @@ func (q *Request) spared(why origin.Why) {
 	}
 }
 
-// spareOrigin answers with the stale response at once. While the origin fails, one such request at
-// a time asks it again, in the background.
+// spareOrigin answers with the stale response at once, for why, or because a body of the page has
+// broken off lately: why is [origin.Admitted] then, and nothing counts as refused. While the origin
+// fails, one such request at a time asks it again, in the background.
 func (q *Request) spareOrigin(why origin.Why, key store.Key) error {
-	q.spared(why)
+	if why != origin.Admitted {
+		q.spared(why)
+	}
 	if q.refreshDue(key) {
 		q.countDropped(q.refreshInBackground(key, false))
 	}
-	return q.respondStored(OutcomeStale, detailOf(why, NoDetail))
+	return q.respondStored(OutcomeStale, detailOf(why, DetailSIE))
 }
 
 // mayUseStale reports whether what is stored may be the answer in place of the origin's, which has

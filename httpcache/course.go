@@ -20,7 +20,8 @@ const (
 	courseRefresh
 	// courseRefuse: the request says only-if-cached, and nothing stored may be the answer.
 	courseRefuse
-	// courseSpare: a stale response is the answer, because the origin is busy, paused or failing.
+	// courseSpare: a stale response is the answer, because the origin is busy, paused or failing,
+	// or because a body of the page has broken off lately: then the origin stands as Admitted.
 	courseSpare
 	// courseUnstored: the request says no-store, so it is passed on.
 	courseUnstored
@@ -87,7 +88,7 @@ func (q *Request) choose(use rfc9111.Use) way {
 		return way{courseSpare, why, key}
 	}
 	if q.found.Entry != nil && !q.unsafe() && q.isDoubtful(key) && q.mayUseStale(rfc9111.NoAnswer) {
-		return way{courseSpare, origin.Failing, key}
+		return way{courseSpare, origin.Admitted, key}
 	}
 	return way{course: q.courseToOrigin(key), key: key}
 }

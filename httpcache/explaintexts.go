@@ -75,7 +75,7 @@ func (q *Request) explainWay(way way, useless verdictText) verdictText {
 	case courseRefresh:
 		return q.explainRefresh(way, q.stalenessWords(ttl()))
 	case courseSpare:
-		return verdictText{sentence: "Stale hit: it is answered from the store, because the origin is " + standings[way.standing] + ".", change: standingChanges[way.standing]}
+		return verdictText{sentence: "Stale hit: it is answered from the store, because " + whySpared(way) + ".", change: standingChanges[way.standing]}
 	case courseRefuse:
 		cause := q.cause(useless)
 		return verdictText{sentence: "Refused with 504: the request says only-if-cached, and nothing stored may answer it: " + cause.sentence + ".", change: cause.change}
@@ -147,6 +147,14 @@ func (q *Request) explainFetch(way way, useless verdictText) verdictText {
 		v.sentence += " " + prospect.sentence + "."
 	}
 	return v
+}
+
+// whySpared tells why the origin is not asked for what is answered stale.
+func whySpared(way way) string {
+	if way.standing == origin.Admitted {
+		return "bodies of this page have broken off lately, and it is fetched anew in the background"
+	}
+	return "the origin is " + standings[way.standing]
 }
 
 // standings and standingChanges have the words for how the origin stands.
