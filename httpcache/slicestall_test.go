@@ -57,8 +57,10 @@ func TestSliceWhoseOriginStalls(t *testing.T) {
 			close(goesOn)
 			leader.Wait()
 			others.Wait()
-			if got := asked.Load(); got != 2 {
-				t.Errorf("the slice was asked for %d times, want 2", got)
+			// All have the same fields. Who comes when it has been noted that a body stands still
+			// for these has a fetch for them alone, beside the one that has just been begun.
+			if got := asked.Load(); got != 2 && got != 3 {
+				t.Errorf("the slice was asked for %d times, want 2 or 3", got)
 			}
 		})
 	}
