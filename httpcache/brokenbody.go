@@ -3,7 +3,6 @@ package httpcache
 import (
 	"context"
 	"errors"
-	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +27,10 @@ import (
 //
 // Where a stale response may stand in for a failure it is the answer to both of the latter, and is
 // fetched anew in the background.
+//
+// A page may pause for all: its head comes at once, and the rest after longer than requests wait.
+// So a body that stands still counts as broken off only where none of the page has lately stood
+// still for as long and come whole all the same (Cache.pausing).
 //
 // An origin may break off for all. Of a page the last maxBadFields fields are remembered: one fetch
 // for all others is under way then, and one for each of these.
@@ -57,6 +60,10 @@ type lastFields [maxBadFields]struct {
 	sum uint64
 	at  int64
 }
+
+// newPausing remembers of which pages a body has stood still for as long as requests wait, and then
+// come whole. It is as large as badFields.
+func newPausing() *recentKeys { return newRecentKeys(maxRecentKeys/16, brokenKeep, time.Second) }
 
 func newBadFields() *badFields { return &badFields{epoch: time.Now()} }
 
@@ -154,16 +161,35 @@ func (x *Fetch) noteBroken() {
 	if cause != nil && !errors.Is(cause, coalesce.ErrExpired) {
 		return
 	}
-	x.cache.brokenBodies.note(x.tag().page, x.fieldsSum())
-	if x.slice != nil { // of a first part the page is another
-		x.cache.brokenBodies.note(x.route.byRules(x.slice.object.key(-1)), x.fieldsSum())
+	sum := x.fieldsSum()
+	for page := range x.pages {
+		x.cache.brokenBodies.note(page, sum)
 	}
 }
 
-// cameWhole forgets it.
+// cameWhole forgets it, and remembers of a body that stood still meanwhile that the page pauses.
 func (x *Fetch) cameWhole() {
-	if !x.cache.brokenBodies.isEmpty() {
-		x.cache.brokenBodies.forget(x.tag().page, x.fieldsSum())
+	if x.tag().stood.Load() {
+		x.cache.pausing.note(x.tag().page, time.Now())
+	}
+	if x.cache.brokenBodies.isEmpty() {
+		return
+	}
+	sum := x.fieldsSum()
+	for page := range x.pages {
+		x.cache.brokenBodies.forget(page, sum)
+	}
+}
+
+// pages are those of which the fetch is: a first part is one of the file's slices, too, and has
+// another page.
+func (x *Fetch) pages(yield func(page store.Key) bool) {
+	page := x.tag().page
+	if !yield(page) || x.slice == nil {
+		return
+	}
+	if file := x.route.byRules(x.slice.object.key(-1)); file != page {
+		yield(file)
 	}
 }
 
@@ -210,7 +236,7 @@ func (q *Request) beginRemoteFor(tag *flightTag) RemoteFetch {
 
 // watch sees to it that the body of a flight counts as broken off once it stands still. It is for
 // a flight whose place another is about to take, so that newcomers do not look at it again. A body
-// that is slow does not count: it may be so for all.
+// that is slow does not count: it may be so for all. Nor does one of a page that pauses.
 func (q *Request) watch(f *coalesce.Flight) {
 	tag := f.Tag().(*flightTag)
 	if f.Shared() == nil || f.Ended() || !tag.watched.CompareAndSwap(false, true) {
@@ -224,7 +250,8 @@ func (q *Request) watch(f *coalesce.Flight) {
 		case left > 0:
 			time.AfterFunc(max(left, lateHeader), look)
 		default:
-			if sum, known := tag.fieldsSum(); known {
+			tag.stood.Store(true) // first: should it come whole now, it forgets what is noted
+			if sum, known := tag.fieldsSum(); known && !cache.pausing.lately(tag.page, time.Now()) {
 				cache.brokenBodies.note(tag.page, sum)
 			}
 		}
@@ -232,24 +259,26 @@ func (q *Request) watch(f *coalesce.Flight) {
 	look()
 }
 
-// errDoubtful says that a body which may break off has not come whole for as long as the request
-// waits, nor does any more of it come.
-var errDoubtful = errors.New("the body may break off, and stands still")
+// errDoubtful says that a body which may break off has not come whole when the request's wait was
+// over, and that it came too late to see whether the body comes on.
+var errDoubtful = errors.New("the body may break off, and has not come whole")
 
 // awaitWhole has a follower wait until a body that may break off is whole, or past a limit, or has
 // come on for as long as the request waits. Nothing has been taken of it then.
 func (q *Request) awaitWhole(b *flightBody, limit int64, until time.Time) error {
 	begun, wait := time.Now(), q.route.Wait
-	b.reader.Skip(limit)
-	_, err := b.nextInTime(func() time.Duration { return min(time.Until(until), b.flight.TimeLeft(wait)) })
-	b.reader.Skip(0)
-	switch {
-	case errors.Is(err, io.EOF):
-		return nil
-	case !errors.Is(err, errStalled), b.flight.TimeLeft(wait) <= 0:
-		return err
-	case time.Since(begun) < wait/2, b.flight.Silent() >= lateHeader:
-		return errDoubtful
+	left := func() time.Duration { return min(time.Until(until), b.flight.TimeLeft(wait)) }
+	for {
+		ctx, cancel := context.WithTimeoutCause(b.ctx, max(1, left()), errStalled)
+		err := b.reader.Await(ctx, limit)
+		cancel()
+		switch {
+		case err == nil, !errors.Is(err, errStalled), b.flight.TimeLeft(wait) <= 0:
+			return err
+		case left() <= 0 && time.Since(begun) < wait/2:
+			return errDoubtful
+		case left() <= 0:
+			return nil // it has come on until now
+		}
 	}
-	return nil
 }

@@ -34,6 +34,7 @@ type flightTag struct {
 	known   atomic.Bool // that is
 	asked   atomic.Bool // the origin was, for that request
 	watched atomic.Bool // see watch
+	stood   atomic.Bool // it stood still for as long as requests wait
 }
 
 // begins says whose request begins the fetch.
@@ -74,6 +75,8 @@ type following struct {
 	gaveUp bool
 	// It has waited until the deadline.
 	isOver bool
+	// It has begun to wait for a body that may break off, see awaitFirst.
+	withheld bool
 	// What two fetches of others have failed with, the second at least, if it waits for a third.
 	failed  error
 	failure int

@@ -266,7 +266,10 @@ func (q *Request) respondFlight(s membership, shared *sharedResponse, leads bool
 // wants a part waits while the fetch comes to it, and no longer than that may be silent.
 func (q *Request) awaitFirst(b *flightBody, s membership, shared *sharedResponse) error {
 	if s.fetch == nil && q.isDoubtful(s.flight.Tag().(*flightTag).page) {
-		if err := q.awaitWhole(b, withheld, q.follower().deadline); err != nil {
+		if f := q.follower(); !f.withheld { // once, and its wait begins anew: that for the header was for no body
+			f.withheld, f.deadline = true, time.Now().Add(q.route.Wait)
+		}
+		if err := q.awaitWhole(b, withheld, q.following.deadline); err != nil {
 			return err
 		}
 	}
@@ -293,7 +296,7 @@ func (q *Request) respondUnbegun(s membership, err error) (answered bool, _ erro
 	switch {
 	case q.r.Context().Err() != nil:
 		return true, q.respondGone()
-	case errors.Is(err, coalesce.ErrSpill), errors.Is(err, coalesce.ErrTooSlow), errors.Is(err, coalesce.ErrPassed):
+	case errors.Is(err, coalesce.ErrSpill), errors.Is(err, coalesce.ErrTooSlow):
 		// The flight goes on for others.
 		q.leave(s, false)
 		return true, q.passUncached(q.forward, rfc9111.Storable)
