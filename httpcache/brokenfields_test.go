@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/larder-cache/larder/origin"
 )
 
 // breaksForOne is an origin whose body breaks off for requests with X-Bad, some time after its
@@ -523,6 +525,41 @@ func TestRefreshesAfterAnOriginWasSlowForAll(t *testing.T) {
 		t.Logf("asked %d times, %d at a time", asked, most)
 		if asked > 35 || most > 2 || failed > 0 {
 			t.Errorf("a page of a second: asked for %d times in 30 s, %d at a time; %d answers failed", asked, most, failed)
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
+// refusals counts what the origin was not asked for.
+type refusals struct{ n atomic.Int64 }
+
+// Waiting implements origin.Metrics.
+func (m *refusals) Waiting(int) {}
+
+// Refused implements origin.Metrics.
+func (m *refusals) Refused(origin.Why) { m.n.Add(1) }
+
+// TestStaleForAPageThatBreaksOffIsNoFailingOrigin: where a stale response stood in because a body
+// of its page had broken off, the origin was explained and counted as failing.
+func TestStaleForAPageThatBreaksOffIsNoFailingOrigin(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o := &herdOrigin{h: newTestHandler(t), control: "max-age=1, stale-if-error=600"}
+		counted := new(refusals)
+		o.h.Budget = origin.New("api", origin.Limits{}, counted)
+		o.good = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "whole") }
+		o.get()
+		time.Sleep(2 * time.Second)
+		o.get("X-Bad", "1") // leads a fetch: its body breaks off
+		got := o.h.explain(t, newTestRequest(httptest.NewRecorder())).Verdict
+		if !strings.Contains(got, "bodies of this page have broken off lately") || strings.Contains(got, "failing") {
+			t.Errorf("it is explained by %q", got)
+		}
+		w := httptest.NewRecorder()
+		if err := o.h.ServeHTTP(w, newTestRequest(w), o.ServeHTTP); err != nil || w.Body.String() != "whole" {
+			t.Errorf("%v, %q", err, w.Body)
+		}
+		if n := counted.n.Load(); n > 0 {
+			t.Errorf("%d requests count as refused", n)
 		}
 		time.Sleep(time.Minute)
 	})
