@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -372,5 +373,38 @@ func TestFreeLeaseIsTakenWhenTheWaitIsOver(t *testing.T) {
 		}
 		f.End()
 		failed.End()
+	})
+}
+
+// TestSlowUploadIsNoSlowOrigin: a lease that was let go because its response took long to upload
+// counted as one of a slow origin: for two minutes those who had waited for it asked for
+// themselves.
+func TestSlowUploadIsNoSlowOrigin(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		text := strings.Repeat("x", 3<<20)
+		s := newSite(t, 3, page(text), nil)
+		s.server.SetFault(func(c fleettest.Call) (f fleettest.Fault) {
+			if c.Client == 0 && c.Method == "PutChunk" {
+				f.Delay = 900 * time.Millisecond
+			}
+			return f
+		})
+		go s.nodes[0].get("/")
+		time.Sleep(10 * time.Millisecond)
+		s.nodes[1].get("/") // waits until the lease is let go
+		s.server.SetFault(func(fleettest.Call) (f fleettest.Fault) { return f })
+		time.Sleep(70 * time.Second) // the page has expired
+		before := s.calls.Load()
+		slow := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(2 * time.Second)
+			page(text)(w, r)
+		})
+		s.origin.Store(&slow)
+		go s.nodes[2].get("/")
+		time.Sleep(100 * time.Millisecond)
+		s.nodes[1].get("/")
+		if n := s.calls.Load() - before; n != 1 {
+			t.Errorf("the origin was asked %d times, want once", n)
+		}
 	})
 }
