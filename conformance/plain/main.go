@@ -56,7 +56,7 @@ func withWindow() rfc9111.Policy {
 // alone for a while by all of a route, and the suite runs its tests side by side.
 func byTest(stale, others http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if id := r.Header.Get("Test-ID"); strings.HasPrefix(id, "stale-") || id == "ccreq-max-stale-age" {
+		if id := r.Header.Get("Test-ID"); strings.HasPrefix(id, "stale-") || strings.HasPrefix(id, "ccreq-max-stale") {
 			stale.ServeHTTP(w, r)
 			return
 		}
