@@ -239,6 +239,23 @@ func TestOriginThatBreaksAllBodiesOff(t *testing.T) {
 	}
 }
 
+// breaksSlicesOff answers requests with the field by so much of a slice of 100 bytes, and breaks
+// off two seconds later.
+func breaksSlicesOff(f *film, sent int) func(w http.ResponseWriter, r *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("X-Bad") == "" {
+			time.Sleep(100 * time.Millisecond)
+			return false
+		}
+		w.Header().Set("Content-Range", strings.Replace(r.Header.Get("Range"), "=", " ", 1)+"/2000")
+		w.Header().Set("Content-Length", "100")
+		w.WriteHeader(http.StatusPartialContent)
+		_, _ = w.Write(f.content[:sent])
+		time.Sleep(2 * time.Second)
+		panic(http.ErrAbortHandler)
+	}
+}
+
 // TestFieldThatBreaksSlicesOffBreaksItsOwn: of a file in slices it was each slice, of which others
 // had a part and then two more that broke off.
 func TestFieldThatBreaksSlicesOffBreaksItsOwn(t *testing.T) {
@@ -246,18 +263,7 @@ func TestFieldThatBreaksSlicesOffBreaksItsOwn(t *testing.T) {
 		t.Run(fields, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				h, f := newSlicing(t), newFilm(71, 2000)
-				f.alter = func(w http.ResponseWriter, r *http.Request) bool {
-					if r.Header.Get("X-Bad") == "" {
-						time.Sleep(100 * time.Millisecond)
-						return false
-					}
-					w.Header().Set("Content-Range", strings.Replace(r.Header.Get("Range"), "=", " ", 1)+"/2000")
-					w.Header().Set("Content-Length", "100")
-					w.WriteHeader(http.StatusPartialContent)
-					_, _ = w.Write(f.content[:1])
-					time.Sleep(2 * time.Second)
-					panic(http.ErrAbortHandler)
-				}
+				f.alter = breaksSlicesOff(f, 1)
 				f.want(t, f.get(t, h, "Range", "bytes=110-119"), 206, 110, 120, cold)
 				over := make(chan struct{})
 				var attackers sync.WaitGroup
@@ -299,18 +305,7 @@ func TestFieldThatBreaksSlicesOffBreaksItsOwn(t *testing.T) {
 func TestFirstPartThatBreaksOffIsNotJoinedAgain(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		h, f := newSlicing(t), newFilm(72, 2000)
-		f.alter = func(w http.ResponseWriter, r *http.Request) bool {
-			if r.Header.Get("X-Bad") == "" {
-				time.Sleep(100 * time.Millisecond)
-				return false
-			}
-			w.Header().Set("Content-Range", strings.Replace(r.Header.Get("Range"), "=", " ", 1)+"/2000")
-			w.Header().Set("Content-Length", "100")
-			w.WriteHeader(http.StatusPartialContent)
-			_, _ = w.Write(f.content[:50])
-			time.Sleep(2 * time.Second)
-			panic(http.ErrAbortHandler)
-		}
+		f.alter = breaksSlicesOff(f, 50)
 		var attacker sync.WaitGroup
 		attacker.Go(func() {
 			for range 3 {

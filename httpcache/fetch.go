@@ -219,9 +219,6 @@ func (x *Fetch) URL() string { return store.BareURL(x.url) }
 // Route implements Subject.
 func (x *Fetch) Route() *Route { return x.route }
 
-// fieldsSum is that of its leader's request as it came.
-func (x *Fetch) fieldsSum() uint64 { return sumOf(x.came) }
-
 // kind is what the fetch is in the metrics.
 func (x *Fetch) kind() FetchKind {
 	switch {

@@ -102,9 +102,6 @@ func (q *Request) doubtKey() store.Key {
 	return key
 }
 
-// fieldsSum is that of the request, before handlers behind the cache rewrite it in place.
-func (q *Request) fieldsSum() uint64 { return fieldsSum(q.r.Header) }
-
 // byRules is a key of what is shared only by requests that are judged by the same rules. Who joins
 // the flight of a slice takes it as it is, and does not judge what the leader's rules have let in.
 func (rt *Route) byRules(key store.Key) store.Key {

@@ -109,6 +109,26 @@ func (o *slowForOne) pester(t *testing.T, url string, until time.Time, stays tim
 	}
 }
 
+// visit has four ordinary clients ask again and again until the end of a time. How long they wait
+// counts from since on.
+func (o *slowForOne) visit(t *testing.T, url string, until, since time.Time) {
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			for time.Now().Before(until) {
+				o.get(t, url)
+				o.mu.Lock()
+				if time.Now().Before(since) {
+					o.longest = 0
+				}
+				o.mu.Unlock()
+				time.Sleep(100 * time.Millisecond)
+			}
+		})
+	}
+	clients.Wait()
+}
+
 // TestSlowClientIsNotWaitedForAgain: a client for which the origin hangs, and that asked 20 times a
 // second and left, led one fetch of a page after the other. All others waited for each as long as
 // `coalesce wait` says.
@@ -129,19 +149,7 @@ func TestSlowClientIsNotWaitedForAgain(t *testing.T) {
 				begun := time.Now()
 				clients.Go(func() { o.pester(t, "a", begun.Add(40*time.Second), 300*time.Millisecond) })
 				time.Sleep(time.Millisecond)
-				for range 4 {
-					clients.Go(func() {
-						for time.Since(begun) < 40*time.Second {
-							o.get(t, "a")
-							o.mu.Lock()
-							if time.Since(begun) < 11*time.Second { // once
-								o.longest = 0
-							}
-							o.mu.Unlock()
-							time.Sleep(100 * time.Millisecond)
-						}
-					})
-				}
+				o.visit(t, "a", begun.Add(40*time.Second), begun.Add(11*time.Second)) // once
 				clients.Wait()
 				if most := lateHeader + lateHeader/4; o.longest > most {
 					t.Errorf("after the first wait one waits for %v, want %v at most", o.longest, most)
@@ -165,19 +173,7 @@ func TestSlowClientThatStays(t *testing.T) {
 		begun := time.Now()
 		clients.Go(func() { o.pester(t, "a", begun.Add(60*time.Second), o.hangs) })
 		time.Sleep(time.Millisecond)
-		for range 4 {
-			clients.Go(func() {
-				for time.Since(begun) < 60*time.Second {
-					o.get(t, "a")
-					o.mu.Lock()
-					if time.Since(begun) < 21*time.Second { // once for its first fetch, and once for that after it
-						o.longest = 0
-					}
-					o.mu.Unlock()
-					time.Sleep(100 * time.Millisecond)
-				}
-			})
-		}
+		o.visit(t, "a", begun.Add(60*time.Second), begun.Add(21*time.Second)) // once for its first fetch, and once for that after it
 		clients.Wait()
 		if most := lateHeader + lateHeader/4; o.longest > most {
 			t.Errorf("after the first waits one waits for %v, want %v at most", o.longest, most)

@@ -1,10 +1,6 @@
 package httpcache
 
 import (
-	"crypto/subtle"
-	"encoding/binary"
-	"hash/maphash"
-	"net/http"
 	"slices"
 	"time"
 
@@ -169,56 +165,6 @@ func (x *Fetch) backOffForAll() {
 func (x *Fetch) refreshed() {
 	x.cache.refreshBackoff.forget(x.hitForMissKey)
 	x.cache.refreshBackoff.forget(ofFields(x.hitForMissKey))
-}
-
-// ofFields is where it is noted that something is remembered for some requests for a key, by their
-// fields.
-func ofFields(key store.Key) store.Key {
-	key[len(key)-1] ^= 1
-	return key
-}
-
-// withFields is where that is remembered for those with fields of this sum.
-func withFields(key store.Key, fields uint64) store.Key {
-	var sum [8]byte
-	binary.LittleEndian.PutUint64(sum[:], fields)
-	subtle.XORBytes(key[:], key[:], sum[:])
-	return key
-}
-
-// fieldsSum is by what requests with the same fields are told from others. It takes long enough to
-// be done only where something is remembered by it.
-func fieldsSum(h http.Header) uint64 {
-	all := maphash.String(digestSeed, "") // so that no fields have a key of their own, too
-	for name, lines := range h {
-		all += fieldSum(name, lines) // in any order
-	}
-	return all
-}
-
-// sumOf is fieldsSum of a snapshot.
-func sumOf(fields []field) uint64 {
-	all := maphash.String(digestSeed, "")
-	for _, f := range fields {
-		all += fieldSum(f.name, f.values)
-	}
-	return all
-}
-
-// fieldSum is 0 for fields that no fetch has from its client, and those that the cache itself adds
-// to.
-func fieldSum(name string, lines []string) uint64 {
-	if len(lines) == 0 || kindOf(name).has(hasConditional|hasRange|hasLoop) {
-		return 0
-	}
-	var hash maphash.Hash
-	hash.SetSeed(digestSeed)
-	_, _ = hash.WriteString(name)
-	for _, line := range lines {
-		_ = hash.WriteByte(0) // in no field
-		_, _ = hash.WriteString(line)
-	}
-	return hash.Sum64()
 }
 
 // removeDirectives removes the client's directives from a fetch. In a background refresh they are

@@ -70,7 +70,7 @@ func (c *CacheStatus) String() string {
 	var room [64]byte
 	b := c.appendOutcome(append(room[:0], CacheName...))
 	if c.Stored || c.Collapsed || c.Key != "" || c.Detail != "" {
-		b = c.appendStory(b)
+		b = c.appendOthers(b)
 	}
 	return string(b)
 }
@@ -95,8 +95,8 @@ func (c *CacheStatus) appendOutcome(b []byte) []byte {
 	return b
 }
 
-// appendStory renders the parameters behind those.
-func (c *CacheStatus) appendStory(b []byte) []byte {
+// appendOthers renders the parameters behind those.
+func (c *CacheStatus) appendOthers(b []byte) []byte {
 	if c.Stored {
 		b = append(b, "; stored"...)
 	}

@@ -72,7 +72,7 @@ func TestReadersOfWhatIsNotDeleted(t *testing.T) {
 	began := time.Unix(1_000_000, 0)
 	for n := range 2 {
 		if p.delete(id, length) {
-			t.Fatal("nobody reads it")
+			t.Fatal("it has no reader")
 		}
 		if held := p.held[id]; held.taken != taken || !held.due.IsZero() {
 			t.Errorf("deleted %d times: %d bytes are taken, due %v", n+1, held.taken, held.due)

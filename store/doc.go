@@ -50,6 +50,7 @@
 //	disk_missed.go      a file that has missed a purge: removed, renamed or marked
 //	disk_stall.go       a disk that does not answer is waited for only so long, by only so many
 //	disk_writer.go      the one goroutine that writes: what it does when
+//	disk_giveup.go      what becomes of a file after an error, or that lacks a purge or deletions
 //	disk_queue.go       what waits for it; disk_late.go: what there was no room for at the time
 //	disk_full.go        a disk that is full is read, and not written to
 //	disk_trouble.go     what goes wrong is said once
