@@ -358,11 +358,26 @@ func completeLength(h http.Header) int64 {
 	return n
 }
 
+// maxWaitingBody is the largest body that is read before its request waits for a place.
+const maxWaitingBody = 16 << 10
+
+// enter gets a place for the request that is passed on. Over HTTP/1.1 the server does not learn
+// that a client has left before it has read the body. So a small one is read before the request
+// waits, or requests of clients that have left would keep others from the queue.
+func (q *Request) enter(out *passWriter) error {
+	r := q.r
+	if r.ProtoMajor == 1 && r.ContentLength != 0 && r.ContentLength <= maxWaitingBody && r.Body != nil &&
+		q.route.Budget.Standing(q.now, 0) != origin.Admitted {
+		readAhead(r, maxWaitingBody)
+	}
+	return out.visit.enter(r.Context(), q, FetchPass, origin.ClassWaiting)
+}
+
 // pass asks the origin on the client's own goroutine, when it has a place for the request.
 func (q *Request) pass(out *passWriter) error {
 	if q.observed() != nil {
 		out.visit.attend(q.r.Context(), q.route)
-	} else if err := out.visit.enter(q.r.Context(), q, FetchPass, origin.ClassWaiting); err != nil {
+	} else if err := q.enter(out); err != nil {
 		if refusal := refusalOf(err); refusal != nil {
 			return q.respondRefused(refusal, out.decision.Outcome)
 		}

@@ -195,14 +195,21 @@ type resumed struct {
 // too large, cannot be read, or has trailers behind it. Trailers are not part of the key, and a
 // fetch would lose them.
 func (q *Request) readBody() bool {
-	body, err := io.ReadAll(io.LimitReader(q.r.Body, maxKeyedBody+1))
-	if err != nil || len(body) > maxKeyedBody || len(q.r.Trailer) > 0 {
-		q.r.Body = &resumed{Reader: io.MultiReader(bytes.NewReader(body), q.r.Body), Closer: q.r.Body}
+	body, whole := readAhead(q.r, maxKeyedBody)
+	if !whole || len(q.r.Trailer) > 0 {
 		return false
 	}
 	q.keyed.content = &content{body: body}
 	q.r.Body = io.NopCloser(bytes.NewReader(body))
 	return true
+}
+
+// readAhead reads the first bytes of the request's body, which has them still. whole reports that
+// they are all of it, and no more than so many.
+func readAhead(r *http.Request, most int64) (body []byte, whole bool) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, most+1))
+	r.Body = &resumed{Reader: io.MultiReader(bytes.NewReader(body), r.Body), Closer: r.Body}
+	return body, err == nil && int64(len(body)) <= most
 }
 
 // ignoreH2C removes the offer to go on in HTTP/2 from a request, and its names from Connection.
