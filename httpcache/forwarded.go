@@ -17,12 +17,15 @@ import (
 // Fields about the client's address are not among them, nor is what Forwarded says of it: each
 // client would get a cache of its own.
 var forwardedFields = [...]string{
-	"Forwarded", "Front-End-Https", "X-Base-Path", "X-Envoy-Original-Path", "X-Forwarded-Context",
+	"Cf-Visitor", "Cloudfront-Forwarded-Proto", "Forwarded", "Front-End-Https", "X-Arr-Ssl",
+	"X-Base-Path", "X-Context-Path", "X-Envoy-Original-Path", "X-Forwarded-Context",
 	"X-Forwarded-Host", "X-Forwarded-Method", "X-Forwarded-Path", "X-Forwarded-Port",
 	"X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-Protocol", "X-Forwarded-Scheme",
 	"X-Forwarded-Server", "X-Forwarded-Ssl", "X-Forwarded-Uri", "X-Forwarded-Url", "X-Host",
-	"X-Http-Host-Override", "X-Ms-Original-Url", "X-Original-Host", "X-Original-Method",
-	"X-Original-Uri", "X-Proto", "X-Request-Uri", "X-Scheme", "X-Script-Name", "X-Url-Scheme",
+	"X-Http-Host-Override", "X-Ingress-Path", "X-Ms-Original-Url", "X-Original-Host",
+	"X-Original-Method", "X-Original-Proto", "X-Original-Scheme", "X-Original-Uri", "X-Proto",
+	"X-Replaced-Path", "X-Request-Uri", "X-Scheme", "X-Script-Name", "X-Url-Scheme",
+	"X-Waws-Unencoded-Url",
 }
 
 // forwarded writes the forwarded fields that the request has, each with its name.

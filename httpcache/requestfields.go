@@ -49,12 +49,15 @@ func kindOf(name string) fieldSet {
 		return hasConnection
 	case "X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url", "Last-Event-Id":
 		return hasOverride
-	case "Forwarded", "Front-End-Https", "X-Base-Path", "X-Envoy-Original-Path", "X-Forwarded-Context",
+	case "Cf-Visitor", "Cloudfront-Forwarded-Proto", "Forwarded", "Front-End-Https", "X-Arr-Ssl",
+		"X-Base-Path", "X-Context-Path", "X-Envoy-Original-Path", "X-Forwarded-Context",
 		"X-Forwarded-Host", "X-Forwarded-Method", "X-Forwarded-Path", "X-Forwarded-Port",
 		"X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-Protocol", "X-Forwarded-Scheme",
 		"X-Forwarded-Server", "X-Forwarded-Ssl", "X-Forwarded-Uri", "X-Forwarded-Url", "X-Host",
-		"X-Http-Host-Override", "X-Ms-Original-Url", "X-Original-Host", "X-Original-Method",
-		"X-Original-Uri", "X-Proto", "X-Request-Uri", "X-Scheme", "X-Script-Name", "X-Url-Scheme":
+		"X-Http-Host-Override", "X-Ingress-Path", "X-Ms-Original-Url", "X-Original-Host",
+		"X-Original-Method", "X-Original-Proto", "X-Original-Scheme", "X-Original-Uri", "X-Proto",
+		"X-Replaced-Path", "X-Request-Uri", "X-Scheme", "X-Script-Name", "X-Url-Scheme",
+		"X-Waws-Unencoded-Url":
 		return hasForwarded
 	case "Cdn-Loop":
 		return hasLoop
