@@ -193,6 +193,7 @@ func (f *Flight) startWindow(why Overflow) {
 		return
 	}
 	f.phase, f.overflow, f.closed = windowed, why, true
+	f.wake() // of readers in Await, which the fetch may wait for from now on
 	f.tellStorer()
 	f.room = make(chan struct{}, 1)
 	f.freePassed()
