@@ -101,6 +101,7 @@ func (dw *diskWriter) evictStep() (bool, error) {
 		return swept, err
 	}
 	err := dw.transact(func(b *batch) error { return b.evict(over + min(1<<20, budget/32)) })
+	dw.roomFirst.ended(err)
 	if err != nil {
 		return false, fmt.Errorf("evict: %w", err)
 	}
@@ -128,6 +129,7 @@ func (dw *diskWriter) evictKept(goal int64) error {
 		_, err := b.evictKept(goal)
 		return err
 	})
+	dw.roomFirst.ended(err)
 	if err != nil {
 		return fmt.Errorf("evict: %w", err)
 	}
@@ -137,10 +139,10 @@ func (dw *diskWriter) evictKept(goal int64) error {
 // evictKept removes entries that are only kept until their bytes reach goal, first those that have
 // been so the longest. It returns what is left of the goal.
 func (b *batch) evictKept(goal int64) (int64, error) {
-	now := uint64(nanos(b.now))
+	now, most := uint64(nanos(b.now)), b.writer.roomFirst.bound(stepEntries)
 	var rows [][]byte
 	c := b.kept.Cursor()
-	for row, _ := c.First(); row != nil && rowNumber(row) <= now && len(rows) < stepEntries; row, _ = c.Next() {
+	for row, _ := c.First(); row != nil && rowNumber(row) <= now && len(rows) < most; row, _ = c.Next() {
 		rows = append(rows, bytes.Clone(row))
 	}
 	for _, row := range rows {
@@ -171,8 +173,8 @@ func (b *batch) evict(goal int64) error {
 		return err
 	}
 	var rows [][]byte
-	c := b.recency.Cursor()
-	for row, _ := c.First(); row != nil && len(rows) < stepEntries; row, _ = c.Next() {
+	c, most := b.recency.Cursor(), b.writer.roomFirst.bound(stepEntries)
+	for row, _ := c.First(); row != nil && len(rows) < most; row, _ = c.Next() {
 		rows = append(rows, append([]byte(nil), row...))
 	}
 	var read [][]byte
