@@ -37,6 +37,8 @@ type batchMember struct {
 	id    string
 	group store.Key // equal for those that may be put together
 	call  int       // which of the origin's requests is the one for many
+	// remote is that of fetch. Here it stays when the member has left, and its fetch has ended.
+	remote RemoteFetch
 
 	// The origin's requests have a context of their own: the one for many may outlive the flight of
 	// the leader. Its own request ends with that flight, see follow.
@@ -309,6 +311,7 @@ func (q *Request) batchesRest(group store.Key) bool { return q.cache().lateBatch
 func (x *Fetch) askTogether() (answered bool, err error) {
 	m := x.member
 	x.flight.SetQueued(true) // until the request for all has its place
+	m.remote = x.remote
 	group, leads := x.route.batches.Join(m.group, m.rule, m.id, m)
 	if leads {
 		m.lead(group.Gather())

@@ -96,6 +96,9 @@ func (run *batchRun) ask() {
 	for _, m := range run.members {
 		m.run.Store(run)
 		m.fetch.flight.SetQueued(false)
+		if m.remote != nil {
+			m.remote.Asks()
+		}
 	}
 	run.tellClients()
 	run.begun = time.Now()

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,6 +24,7 @@ type sharedMap struct {
 	mu       sync.Mutex
 	entries  map[store.Key]*store.Entry
 	asked    int
+	asks     atomic.Int64 // how often it was told that the origin is asked
 	said     []string
 	purged   store.Severity
 	body     func(store.Body) store.Body // what becomes of a body on its way
@@ -104,7 +106,7 @@ func (m *sharedMapFetch) Storable(_ *store.Variant, length int64) (limit int64) 
 	return 10
 }
 
-func (m *sharedMapFetch) Asks()                 {}
+func (m *sharedMapFetch) Asks()                 { m.asks.Add(1) }
 func (m *sharedMapFetch) Unshared(lasting bool) { m.say("unshared %t", lasting) }
 func (m *sharedMapFetch) End()                  { m.say("end") }
 
