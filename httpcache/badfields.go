@@ -84,6 +84,17 @@ func (b *badFields) place(page store.Key, sum uint64) (place int, bad bool) {
 	return b.find(page, func(noted uint64) bool { return noted == sum })
 }
 
+// covers reports whether what is remembered of the page counts for these fields: it is of them, or
+// of two others.
+func (b *badFields) covers(page store.Key, sum uint64) bool {
+	others := 0
+	_, found := b.find(page, func(noted uint64) bool {
+		others++
+		return noted == sum || others == 2
+	})
+	return found
+}
+
 func (b *badFields) find(page store.Key, is func(sum uint64) bool) (place int, found bool) {
 	if b.isEmpty() {
 		return 0, false

@@ -28,7 +28,8 @@ import (
 //
 // A page may pause for all: its head comes at once, and the rest after longer than requests wait.
 // So a body that stands still counts as broken off only where none of the page has lately stood
-// still for as long and come whole all the same (Cache.pausing).
+// still for as long and come whole all the same (Cache.pausing): for the same fields, or for two
+// others. One alone may be a client's for which the origin pauses.
 //
 // An origin may break off for all. Of a page the last maxBadFields fields are remembered: one fetch
 // for all others is under way then, and one for each of these.
@@ -39,10 +40,6 @@ const (
 	// withheld is how much of a body that may break off comes before others are sent any of it.
 	withheld = 1 << 20
 )
-
-// newPausing remembers of which pages a body has stood still for as long as requests wait, and then
-// come whole. It is as large as badFields.
-func newPausing() *recentKeys { return newRecentKeys(maxBadPages, brokenKeep, time.Second) }
 
 // noteBroken remembers that the body of the fetch has broken off, unless it was given up: that says
 // nothing of its fields.
@@ -60,7 +57,7 @@ func (x *Fetch) noteBroken() {
 // cameWhole forgets it, and remembers of a body that stood still meanwhile that the page pauses.
 func (x *Fetch) cameWhole() {
 	if x.tag().stood.Load() {
-		x.cache.pausing.note(x.tag().page, time.Now())
+		x.cache.pausing.note(x.tag().page, x.fieldsSum())
 	}
 	if x.cache.brokenBodies.isEmpty() {
 		return
@@ -141,7 +138,7 @@ func (q *Request) watch(f *coalesce.Flight) {
 			time.AfterFunc(max(left, lateHeader), look)
 		default:
 			tag.stood.Store(true) // first: should it come whole now, it forgets what is noted
-			if sum, known := tag.fieldsSum(); known && !cache.pausing.lately(tag.page, time.Now()) {
+			if sum, known := tag.fieldsSum(); known && !cache.pausing.covers(tag.page, sum) {
 				cache.brokenBodies.note(tag.page, sum)
 			}
 		}

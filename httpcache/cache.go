@@ -43,7 +43,7 @@ type Cache struct {
 	shareable      *recentKeys  // of which an answer could be shared
 	refreshBackoff *recentKeys  // whose background refresh has just failed
 	lateFetches    *recentKeys  // whose fetch had no header in time, see late.go
-	pausing        *recentKeys  // whose body has paused and come whole, see brokenbody.go
+	pausing        *badFields   // for which a body has paused and come whole, see brokenbody.go
 	brokenBodies   *badFields   // for which a body broke off, see brokenbody.go
 	lateRefreshes  *badFields   // for which a refresh was late, see joinRefresh
 	lateBatches    *lateBatches // groups of which an answer for many is late, see batchrun.go
@@ -86,7 +86,7 @@ func New(o Options) *Cache {
 		shareable:      newShareable(),
 		refreshBackoff: newRefreshBackoff(),
 		lateFetches:    newLateFetches(),
-		pausing:        newPausing(),
+		pausing:        newBadFields(),
 		brokenBodies:   newBadFields(),
 		lateRefreshes:  newBadFields(),
 		lateBatches:    newLateBatches(),
