@@ -53,12 +53,13 @@ func (dw *diskWriter) detach() {
 	dw.endCompaction(errDetached)
 	dw.moving = nil
 	dw.lastEntries = uint64(dw.disk.entries.Load())
-	dw.detachQueue()
-	dw.discard = dw.forgot.Swap(false) || dw.discard
-	// It is closed when the disk answers.
+	// Before the queue is emptied: without that a look-up would find what waits to be deleted. It is
+	// closed when the disk answers.
 	if err := dw.disk.detach(); err != nil && !errors.Is(err, errStalled) {
 		dw.tell(slog.LevelWarn, "closing the failed disk tier", slog.Any("error", err))
 	}
+	dw.detachQueue()
+	dw.discard = dw.forgot.Swap(false) || dw.discard
 	dw.accesses.reset()
 }
 
