@@ -269,13 +269,13 @@ func (s *Store) attach() error {
 	}
 	s.attachedAt.Store(s.ids.Load())
 	s.disk.excused.Store(o.excused)
+	s.queue.setOpen(true) // first: what is found has a place to be deleted
 	s.disk.attach(o.use)
 	s.disk.excuse(s.settings.Load().Disk, 0)
 	s.position.opened(o.position)
 	s.memory.forgetDisk(!o.known)
 	s.diskWriter.attached, s.diskWriter.expiring, s.diskWriter.pending, s.diskWriter.writing = true, true, true, 0
 	s.diskWriter.dropping, s.diskWriter.removed, s.diskWriter.discard, s.diskWriter.noRoomToSweep = false, false, false, false
-	s.queue.setOpen(true)
 	s.bodyWriters.setAccepting(true)
 	return nil
 }
