@@ -115,12 +115,12 @@ func (dw *diskWriter) pausedBytes() int64 {
 	return min(max(dw.settings.Load().Memory/8, 1024*deletionCost), queueJobs/2*deletionCost)
 }
 
-// errForgets says that what is deleted while the disk is full can be remembered no more.
-var errForgets = errors.New("the disk is full, and more is to be deleted from it than is remembered")
+// errForgets says that what is to be deleted can be remembered no more: the disk is full, or slow.
+var errForgets = errors.New("more is to be deleted from the file than is remembered")
 
 // forgets has the file given up, and begun anew: what is to be deleted there, and is not
-// remembered, would be found again. The queue is paused, so that it is the file that was found
-// full.
+// remembered, would be found again. The queue is open, so that it is the file that this is to be
+// deleted from.
 func (s *Store) forgets() {
 	s.diskWriter.forgot.Store(true)
 	s.disk.up.Store(false)

@@ -116,9 +116,9 @@ func (dw *diskWriter) dropFile(forgot bool) {
 		dw.tell(slog.LevelError, "disk tier: the file cannot be removed", slog.Any("error", err))
 		return
 	case forgot && stalled:
-		dw.tell(slog.LevelWarn, "disk tier: the disk is full, and more is to be deleted than is remembered, so the file is removed when the disk answers")
+		dw.tell(slog.LevelWarn, "disk tier: more is to be deleted than is remembered, so the file is removed when the disk answers")
 	case forgot:
-		dw.tell(slog.LevelWarn, "disk tier: the disk is full, and more is to be deleted than is remembered, so the file is removed")
+		dw.tell(slog.LevelWarn, "disk tier: more is to be deleted than is remembered, so the file is removed")
 	case stalled:
 		dw.tell(slog.LevelWarn, "disk tier: a purge could not be written, so the file is removed when the disk answers")
 	default:

@@ -76,7 +76,7 @@ type queue struct {
 	// paused is how many bytes may wait while the disk is full, none of them of a jobPut; 0: it is
 	// not.
 	paused int64
-	// forgets is called, under the lock, when a deletion finds no room in a pause.
+	// forgets is called, under the lock, when a deletion finds no room.
 	forgets func()
 	wake    chan struct{}
 	// index finds the items that are queued and in no shard: that were never resident, or are not
@@ -99,6 +99,9 @@ func (q *queue) push(j *job) bool {
 		return false
 	case q.paused > 0:
 		return q.pushPaused(j)
+	case len(q.jobs) >= queueJobs && j.kind != jobPut: // the disk is slow
+		q.forgets()
+		return false
 	case len(q.jobs) >= queueJobs, j.kind == jobPut && q.bytes > 0 && q.bytes+j.cost > queueBytes && !j.ahead && !j.late:
 		return false
 	}

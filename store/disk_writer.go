@@ -85,7 +85,7 @@ type diskWriter struct {
 	sweeps              sweeps
 	roomFirst           roomFirst
 	noRoomToSweep       bool        // for the changes of a sweep, until the disk is tried again
-	forgot              atomic.Bool // deletions from a full disk
+	forgot              atomic.Bool // deletions, for which the queue had no room
 	labels              *[]string   // that the file has, as they were last written
 	expiry              int         // the shard of the memory tier whose turn it is
 	late                lateWalk
@@ -289,7 +289,7 @@ func (dw *diskWriter) onTick() {
 // retry tries to open the file again, or to write to it.
 func (dw *diskWriter) retry() {
 	switch full := dw.disk.full.Load(); {
-	case full && (dw.disk.up.Load() || dw.forgot.Load()):
+	case full && dw.disk.up.Load(), dw.forgot.Load():
 		dw.resume()
 		return
 	case full: // it was to be given up, and that was not told
@@ -315,7 +315,10 @@ func (dw *diskWriter) reopen() error {
 
 // reported is failed for what a reader has met, perhaps in a file that was given up since.
 func (dw *diskWriter) reported(err error) {
-	if !dw.disk.isPast(err) {
+	switch {
+	case dw.forgot.Load(): // also where err was told before, so that this was not
+		dw.giveUp(errForgets)
+	case !dw.disk.isPast(err):
 		dw.failed(err)
 	}
 }
@@ -356,7 +359,7 @@ func (dw *diskWriter) drain() {
 	if dw.disk == nil {
 		return
 	}
-	if dw.disk.full.Load() { // once more
+	if dw.disk.full.Load() || dw.forgot.Load() { // once more
 		dw.retry()
 	}
 	_ = dw.flush() // failed has seen to it
