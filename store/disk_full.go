@@ -226,14 +226,8 @@ func (b *batch) takeBack() {
 
 // pushPaused is push while the disk is full.
 func (q *queue) pushPaused(j *job) bool {
-	switch {
-	case j.kind == jobPut:
-		return false
-	case q.repeats(j):
-		return true
-	case q.bytes+j.cost > q.paused:
-		q.forgets()
-		return false
+	if j.kind == jobPut || q.bytes+j.cost > q.paused {
+		return q.refuse(j)
 	}
 	q.add(j)
 	return true
@@ -254,6 +248,7 @@ func (q *queue) pause(most int64, leaves func(j *job) bool) (puts []*job) {
 			}
 			j = j.supersession()
 		}
+		j.taken = false // what it was taken for has failed
 		if !q.repeats(j) {
 			q.add(j)
 		}
@@ -295,24 +290,6 @@ func (j *job) supersession() *job {
 	older := &job{kind: jobSupersede, id: j.below, below: j.below, key: j.key, variant: j.variant, at: j.at}
 	older.cost = older.bookkeeping()
 	return older
-}
-
-// repeatsSought is how many of a key's latest jobs are looked at for one that does the same.
-const repeatsSought = 256
-
-// repeats tells whether a deletion waits that does the same, as nothing comes to disk between the
-// two: in a pause a page may be refreshed any number of times.
-func (q *queue) repeats(j *job) bool {
-	jobs := q.jobsOf(keyPrefix(j.key))
-	return slices.ContainsFunc(jobs[max(0, len(jobs)-repeatsSought):], func(o *job) bool {
-		switch {
-		case o.kind != j.kind || o.key != j.key:
-			return false
-		case j.kind == jobDelete:
-			return o.id == j.id
-		}
-		return o.variant == j.variant
-	})
 }
 
 // resume takes bodies in again, in the same file. How far that is synced stands: one sync may still

@@ -29,6 +29,7 @@ type job struct {
 	alone   bool // jobPut: nothing of its variant is on disk that no job deletes
 	late    bool // jobPut: it is not known whether there is one of that id, see disk_late.go
 	refused bool // jobPut: there was no room for it after all
+	taken   bool // the disk writer has it in hand; under the queue's lock
 	// packed is the body of one piece as it is to be stored, where that is compressed; compress
 	// says that one of several chunks is to be.
 	packed   []byte
@@ -76,7 +77,7 @@ type queue struct {
 	// paused is how many bytes may wait while the disk is full, none of them of a jobPut; 0: it is
 	// not.
 	paused int64
-	// forgets is called, under the lock, when a deletion finds no room.
+	// forgets is called, under the lock, when a deletion finds no room that must not be forgotten.
 	forgets func()
 	wake    chan struct{}
 	// index finds the items that are queued and in no shard: that were never resident, or are not
@@ -97,12 +98,13 @@ func (q *queue) push(j *job) bool {
 	switch {
 	case !q.open:
 		return false
+	case q.repeats(j):
+		return true
 	case q.paused > 0:
 		return q.pushPaused(j)
-	case len(q.jobs) >= queueJobs && j.kind != jobPut: // the disk is slow
-		q.forgets()
-		return false
-	case len(q.jobs) >= queueJobs, j.kind == jobPut && q.bytes > 0 && q.bytes+j.cost > queueBytes && !j.ahead && !j.late:
+	case len(q.jobs) >= queueJobs: // the disk is slow
+		return q.refuse(j)
+	case j.kind == jobPut && q.bytes > 0 && q.bytes+j.cost > queueBytes && !j.ahead && !j.late:
 		return false
 	}
 	q.add(j)
@@ -113,6 +115,43 @@ func (q *queue) push(j *job) bool {
 		}
 	}
 	return true
+}
+
+// refuse has no place for a job. Where it deletes what would be served again the file is given up.
+// That is not so of what is damaged, which is found damaged again, nor of a variant too many.
+func (q *queue) refuse(j *job) bool {
+	if j.kind == jobSupersede || j.kind == jobDelete && j.reason != Damaged && j.reason != Variants {
+		q.forgets()
+	}
+	return false
+}
+
+// repeatsSought is how many of a key's latest jobs are looked at for one that does the same.
+const repeatsSought = 256
+
+// repeats tells whether j is a deletion, and the latest job that waits of its variant, or of its
+// id, is one that does the same: a page may be refreshed any number of times while the disk is full
+// or slow. Nothing comes to disk between the two, and below ascends in the order of a key's jobs,
+// so that the earlier one deletes all that j would.
+func (q *queue) repeats(j *job) bool {
+	if j.kind == jobPut {
+		return false
+	}
+	jobs := q.jobsOf(keyPrefix(j.key))
+	for _, o := range slices.Backward(jobs[max(0, len(jobs)-repeatsSought):]) {
+		if o.key == j.key && (o.kind == j.kind || o.kind == jobPut) && j.deletesOf(o) {
+			return o.kind == j.kind && !o.taken
+		}
+	}
+	return false
+}
+
+// deletesOf tells whether a deletion is of the variant of another job of its key, or of the id.
+func (j *job) deletesOf(o *job) bool {
+	if j.kind == jobDelete {
+		return j.id == o.id
+	}
+	return j.variant == o.variant
 }
 
 // add appends a job.
@@ -274,7 +313,11 @@ func (q *queue) supersedes(id uint64, r record) bool {
 func (q *queue) head(n int) []*job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return slices.Clone(q.jobs[:min(n, len(q.jobs))])
+	jobs := slices.Clone(q.jobs[:min(n, len(q.jobs))])
+	for _, j := range jobs {
+		j.taken = true
+	}
+	return jobs
 }
 
 // done takes the first n jobs off. It comes after their commit: a look-up that no longer finds one
