@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"runtime"
 	"testing"
 )
@@ -42,4 +43,16 @@ func TestGivenUpFileShowsNothingThatWasRemoved(t *testing.T) {
 	if version, _ := found(t, s, url); version != 0 || s.queue.waiting() > 0 {
 		t.Errorf("version %d is found, and %d bytes wait", version, s.queue.waiting())
 	}
+}
+
+// TestGivenUpFileTakesNoBodiesIn: bodies were begun while look-ups still read the file, and broken
+// off as soon as they did not.
+func TestGivenUpFileTakesNoBodiesIn(t *testing.T) {
+	s := keptByHand(t, bothTiers)
+	whileItDetaches(s, func() {
+		if d, err := s.NewBodyWriter(1 << 20); !errors.Is(err, ErrNoDisk) {
+			t.Errorf("%v, want ErrNoDisk", err)
+			d.Close()
+		}
+	})
 }
