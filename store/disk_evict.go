@@ -126,7 +126,7 @@ func (dw *diskWriter) evictKept(goal int64) error {
 		return err
 	}
 	err := dw.transact(func(b *batch) error {
-		_, err := b.evictKept(goal)
+		_, _, err := b.evictKept(goal, dw.roomFirst.bound(stepEntries))
 		return err
 	})
 	dw.roomFirst.ended(err)
@@ -136,10 +136,10 @@ func (dw *diskWriter) evictKept(goal int64) error {
 	return nil
 }
 
-// evictKept removes entries that are only kept until their bytes reach goal, first those that have
-// been so the longest. It returns what is left of the goal.
-func (b *batch) evictKept(goal int64) (int64, error) {
-	now, most := uint64(nanos(b.now)), b.writer.roomFirst.bound(stepEntries)
+// evictKept removes entries that are only kept until their bytes reach goal, most of them at most,
+// first those that have been so the longest. It returns what is left of both.
+func (b *batch) evictKept(goal int64, most int) (int64, int, error) {
+	now := uint64(nanos(b.now))
 	var rows [][]byte
 	c := b.kept.Cursor()
 	for row, _ := c.First(); row != nil && rowNumber(row) <= now && len(rows) < most; row, _ = c.Next() {
@@ -149,6 +149,7 @@ func (b *batch) evictKept(goal int64) (int64, error) {
 		if goal <= 0 || b.full() {
 			break
 		}
+		most--
 		id := rowID(row)
 		r, inline, err := b.record(id)
 		if err == nil && uint64(r.keptFrom()) == rowNumber(row) {
@@ -158,29 +159,28 @@ func (b *batch) evictKept(goal int64) (int64, error) {
 			err = nil // the row of an entry that was damaged
 		}
 		if err := errors.Join(err, b.kept.Delete(row)); err != nil {
-			return goal, err
+			return goal, most, err
 		}
 	}
-	return goal, nil
+	return goal, most, nil
 }
 
 // evict removes entries until their bytes reach goal: those that are only kept, then those of the
 // lowest ranks. One that was used since it was ranked is ranked anew instead: so uses cost no
 // writes of their own.
 func (b *batch) evict(goal int64) error {
-	goal, err := b.evictKept(goal)
-	if err != nil || goal <= 0 {
+	left, most, err := b.evictKept(goal, b.writer.roomFirst.bound(stepEntries))
+	if err != nil || left <= 0 {
 		return err
 	}
 	var rows [][]byte
-	c, most := b.recency.Cursor(), b.writer.roomFirst.bound(stepEntries)
-	for row, _ := c.First(); row != nil && len(rows) < most; row, _ = c.Next() {
+	c := b.recency.Cursor()
+	for row, _ := c.First(); row != nil && len(rows) < stepEntries; row, _ = c.Next() {
 		rows = append(rows, append([]byte(nil), row...))
 	}
 	var read [][]byte
-	left := goal
 	for _, row := range rows {
-		if left <= 0 || b.full() {
+		if left <= 0 || most <= 0 || b.full() {
 			break
 		}
 		if b.noRoom(rowID(row)) {
@@ -192,8 +192,9 @@ func (b *batch) evict(goal int64) error {
 			return err
 		}
 		left -= freed
+		most--
 	}
-	return b.evictRead(read, left < goal)
+	return b.evictRead(read[:min(len(read), most)], left < goal)
 }
 
 // noRoom tells whether to evict an entry gives no room now: it is being read, and there is no more
