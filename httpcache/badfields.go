@@ -1,6 +1,8 @@
 package httpcache
 
 import (
+	"hash/maphash"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,10 +28,12 @@ type badFields struct {
 	turned     int64
 }
 
-// lastFields are the sums of the last fields, and when they were noted.
+// lastFields are the sums of the last fields, when they were noted, and which client sent them,
+// where that counts.
 type lastFields [maxBadFields]struct {
-	sum uint64
-	at  int64
+	sum    uint64
+	at     int64
+	client uint64 // the sum of its network
 }
 
 func newBadFields() *badFields { return &badFields{epoch: time.Now()} }
@@ -38,7 +42,10 @@ func newBadFields() *badFields { return &badFields{epoch: time.Now()} }
 func (b *badFields) isEmpty() bool { return b.since(time.Now()) >= b.until.Load() }
 
 // note remembers that a fetch of a page for a request with fields of this sum went wrong.
-func (b *badFields) note(page store.Key, sum uint64) {
+func (b *badFields) note(page store.Key, sum uint64) { b.noteOf(page, sum, netip.Prefix{}) }
+
+// noteOf is note for fields that a client sent.
+func (b *badFields) noteOf(page store.Key, sum uint64, client netip.Prefix) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.since(time.Now())
@@ -59,7 +66,7 @@ func (b *badFields) note(page store.Key, sum uint64) {
 			oldest = i
 		}
 	}
-	fields[oldest].sum, fields[oldest].at = sum, max(now, 1)
+	fields[oldest].sum, fields[oldest].at, fields[oldest].client = sum, max(now, 1), maphash.Comparable(digestSeed, client)
 	b.young[page] = fields
 	b.until.Store(now + int64(brokenKeep))
 }
@@ -74,28 +81,30 @@ func (b *badFields) of(page store.Key) lastFields {
 
 // any reports whether a fetch of the page has gone wrong lately.
 func (b *badFields) any(page store.Key) bool {
-	_, some := b.find(page, func(uint64) bool { return true })
+	_, some := b.find(page, func(_, _ uint64) bool { return true })
 	return some
 }
 
 // place returns which of the last fields of the page these are, if a fetch for them has gone wrong
 // lately.
 func (b *badFields) place(page store.Key, sum uint64) (place int, bad bool) {
-	return b.find(page, func(noted uint64) bool { return noted == sum })
+	return b.find(page, func(noted, _ uint64) bool { return noted == sum })
 }
 
 // covers reports whether what is remembered of the page counts for these fields: it is of them, or
-// of two others.
+// of two others that two clients sent.
 func (b *badFields) covers(page store.Key, sum uint64) bool {
-	others := 0
-	_, found := b.find(page, func(noted uint64) bool {
-		others++
-		return noted == sum || others == 2
+	others, first := 0, uint64(0) // the client that sent the first others
+	_, found := b.find(page, func(noted, client uint64) bool {
+		if others++; others == 1 {
+			first = client
+		}
+		return noted == sum || client != first
 	})
 	return found
 }
 
-func (b *badFields) find(page store.Key, is func(sum uint64) bool) (place int, found bool) {
+func (b *badFields) find(page store.Key, is func(sum, client uint64) bool) (place int, found bool) {
 	if b.isEmpty() {
 		return 0, false
 	}
@@ -103,7 +112,7 @@ func (b *badFields) find(page store.Key, is func(sum uint64) bool) (place int, f
 	defer b.mu.Unlock()
 	after := b.since(time.Now()) - int64(brokenKeep)
 	for i, f := range b.of(page) {
-		if f.at > max(0, after) && is(f.sum) {
+		if f.at > max(0, after) && is(f.sum, f.client) {
 			return i, true
 		}
 	}

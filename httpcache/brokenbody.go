@@ -29,7 +29,7 @@ import (
 // A page may pause for all: its head comes at once, and the rest after longer than requests wait.
 // So a body that stands still counts as broken off only where none of the page has lately stood
 // still for as long and come whole all the same (Cache.pausing): for the same fields, or for two
-// others. One alone may be a client's for which the origin pauses.
+// others of two clients. One client may have several for which the origin pauses.
 //
 // An origin may break off for all. Of a page the last maxBadFields fields are remembered: one fetch
 // for all others is under way then, and one for each of these.
@@ -57,7 +57,7 @@ func (x *Fetch) noteBroken() {
 // cameWhole forgets it, and remembers of a body that stood still meanwhile that the page pauses.
 func (x *Fetch) cameWhole() {
 	if x.tag().stood.Load() {
-		x.cache.pausing.note(x.tag().page, x.fieldsSum())
+		x.cache.pausing.noteOf(x.tag().page, x.fieldsSum(), x.tag().client)
 	}
 	if x.cache.brokenBodies.isEmpty() {
 		return

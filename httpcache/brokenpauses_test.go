@@ -10,10 +10,12 @@ import (
 	"time"
 )
 
-// TestFieldThatPausesHidesNoneThatStalls: a client with two fields, for one of which the origin
-// pauses and for the other of which it stands still, has the page taken for one that pauses for all.
+// TestFieldThatPausesHidesNoneThatStalls: a client with fields for which the origin pauses, and one
+// for which it stands still, has the page taken for one that pauses for all.
 func TestFieldThatPausesHidesNoneThatStalls(t *testing.T) {
-	for name, pauses := range map[string]bool{"stalls alone": false, "pauses, too": true} {
+	for name, agents := range map[string][]string{
+		"stalls alone": nil, "pauses, too": {"a"}, "pauses for two": {"a", "b"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				o := &breaksForOne{h: newTestHandler(t), header: []string{"Cache-Control", "max-age=2"}, after: time.Hour}
@@ -33,8 +35,8 @@ func TestFieldThatPausesHidesNoneThatStalls(t *testing.T) {
 					_ = guarded(func() error { return o.h.ServeHTTP(w, o.request(w, header...), origin) })
 				}
 				var attackers sync.WaitGroup
-				if pauses {
-					attackers.Go(func() { ask("X-Pauses", "1") })
+				for _, agent := range agents {
+					attackers.Go(func() { ask("X-Pauses", "1", "User-Agent", agent) })
 					time.Sleep(10500 * time.Millisecond)
 					ask("User-Agent", "comes when it stands still")
 					time.Sleep(4 * time.Second)
