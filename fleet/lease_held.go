@@ -28,9 +28,10 @@ type heldLease struct {
 
 	mu    sync.Mutex
 	ended bool
-	letGo bool      // it has ended, and its fetch goes on
-	asked time.Time // when the origin was, zero: not yet
-	keeps bool      // it is not let go any more, as the response is being stored
+	letGo bool          // it has ended, and its fetch goes on
+	asked time.Time     // when the origin was, zero: it has not been, or the fetch waits again
+	had   time.Duration // how long it had before
+	keeps bool          // it is not let go any more, as the response is being stored
 	lost  bool
 	until time.Time // it is held at least until then, if it is not lost
 }
@@ -146,7 +147,15 @@ func (h *heldLease) leave() bool {
 func (h *heldLease) isSlow(held time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return !h.asked.IsZero() && time.Since(h.asked) >= held/2
+	return h.hadUntilNow() >= held/2
+}
+
+// hadUntilNow is how long the origin has had; under the lock.
+func (h *heldLease) hadUntilNow() time.Duration {
+	if h.asked.IsZero() {
+		return h.had
+	}
+	return h.had + time.Since(h.asked)
 }
 
 // Asks tells that the origin is asked. Until then the fetch waits for its turn.
@@ -160,12 +169,22 @@ func (f *Fetch) Asks() {
 	}
 }
 
+// Waits tells that the fetch waits for its turn again: what the origin was asked for with others has
+// brought nothing.
+func (f *Fetch) Waits() {
+	if h := f.held; h != nil {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.had, h.asked = h.hadUntilNow(), time.Time{}
+	}
+}
+
 // hasAnswer tells that the origin has answered. What takes long from now on is not its fault.
 func (f *Fetch) hasAnswer() {
 	if h := f.held; h != nil {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		h.asked = time.Time{}
+		h.had, h.asked = 0, time.Time{}
 	}
 }
 

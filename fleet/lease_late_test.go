@@ -268,6 +268,7 @@ func TestWhatIsLate(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		queued time.Duration // of the fetch that has the lease
+		waits  time.Duration // when it does again
 		fails  time.Duration // when it does, and another begins
 		wait   time.Duration
 		again  bool
@@ -277,6 +278,8 @@ func TestWhatIsLate(t *testing.T) {
 		"a wait that was cut":     {wait: coalesceWait / 2, again: true},
 		"a queue":                 {queued: time.Hour, wait: coalesceWait},
 		"a queue for a long time": {queued: 6 * time.Second, wait: coalesceWait},
+		"a queue after another":   {waits: time.Second, wait: coalesceWait},
+		"a queue after a while":   {waits: 6 * time.Second, wait: coalesceWait, late: true},
 		"a failure":               {fails: 6 * time.Second, wait: coalesceWait, again: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -295,6 +298,9 @@ func TestWhatIsLate(t *testing.T) {
 				}
 				wait(t, fetches[0], coalesceWait)
 				time.AfterFunc(tc.queued, fetches[0].Asks)
+				if tc.waits > 0 {
+					time.AfterFunc(tc.waits, fetches[0].Waits)
+				}
 				if tc.fails > 0 {
 					go wait(t, fetches[1], coalesceWait)
 					time.AfterFunc(tc.fails, func() { fetches[0].Failed(http.StatusBadGateway, true, "") })

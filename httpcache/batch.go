@@ -341,6 +341,7 @@ func (x *Fetch) askTogether() (answered bool, err error) {
 	case batchRefused:
 		return true, m.result.err
 	default:
+		x.tellWaits()
 		m.follow()
 		return false, nil
 	}

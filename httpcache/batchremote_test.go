@@ -1,6 +1,7 @@
 package httpcache
 
 import (
+	"net/http"
 	"testing"
 	"time"
 
@@ -25,5 +26,27 @@ func TestBatchTellsThatTheOriginIsAsked(t *testing.T) {
 		}
 		<-first
 		<-second
+	})
+}
+
+// TestBatchThatFailsTellsOfTheWait: other machines held what a request for many had failed at once
+// for, and then stood in a queue, to be what the origin is slow about.
+func TestBatchThatFailsTellsOfTheWait(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h, s := newSlowShop(t)
+		s.many = func(w http.ResponseWriter, _ *http.Request) error {
+			w.WriteHeader(http.StatusBadGateway)
+			return nil
+		}
+		remote := &sharedMap{entries: make(map[store.Key]*store.Entry)}
+		h.cache.remote = remote.begin
+		first := s.ask(t, h, "6")
+		time.Sleep(time.Millisecond)
+		second := s.ask(t, h, "7")
+		<-first
+		<-second
+		if asks, waits := remote.asks.Load(), remote.waits.Load(); asks != 4 || waits != 2 {
+			t.Errorf("%d of 2 have told that they wait again; that the origin is asked was told %d times", waits, asks)
+		}
 	})
 }

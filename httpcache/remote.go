@@ -39,6 +39,9 @@ type RemoteFetch interface {
 		again, late bool, failed int, answered bool, retryAfter string)
 	// Asks tells that the origin is asked. Until then the fetch waits for its turn.
 	Asks()
+	// Waits tells that the fetch waits for its turn again: what the origin was asked for together
+	// with others has brought nothing for it. Asks follows, or End.
+	Waits()
 	// Storable tells at the response header that the response will be offered by Put when it is
 	// whole. length is -1 if it is not known. A body that turns out longer than limit is Unshared.
 	Storable(v *store.Variant, length int64) (limit int64)
@@ -320,6 +323,13 @@ func (c *Cache) offer(remote RemoteFetch, entry *store.Entry, renews bool) {
 func (x *Fetch) tellAsked() {
 	if x.remote != nil {
 		x.remote.Asks()
+	}
+}
+
+// tellWaits tells other machines that the fetch waits for its turn again.
+func (x *Fetch) tellWaits() {
+	if x.remote != nil {
+		x.remote.Waits()
 	}
 }
 

@@ -25,6 +25,7 @@ type sharedMap struct {
 	entries  map[store.Key]*store.Entry
 	asked    int
 	asks     atomic.Int64 // how often it was told that the origin is asked
+	waits    atomic.Int64 // how often that a fetch waits again
 	said     []string
 	purged   store.Severity
 	body     func(store.Body) store.Body // what becomes of a body on its way
@@ -107,6 +108,7 @@ func (m *sharedMapFetch) Storable(_ *store.Variant, length int64) (limit int64) 
 }
 
 func (m *sharedMapFetch) Asks()                 { m.asks.Add(1) }
+func (m *sharedMapFetch) Waits()                { m.waits.Add(1) }
 func (m *sharedMapFetch) Unshared(lasting bool) { m.say("unshared %t", lasting) }
 func (m *sharedMapFetch) End()                  { m.say("end") }
 
