@@ -169,8 +169,8 @@ func (f *Fetch) Asks() {
 	}
 }
 
-// Waits tells that the fetch waits for its turn again: what the origin was asked for with others has
-// brought nothing.
+// Waits tells that the fetch waits for its turn again: what the origin was asked for with others
+// has brought nothing.
 func (f *Fetch) Waits() {
 	if h := f.held; h != nil {
 		h.mu.Lock()

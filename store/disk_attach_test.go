@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestRemovedWhileAFileIsPutToUse: a file was read before the queue of it was open, so that what was
-// removed or replaced in between was found again.
+// TestRemovedWhileAFileIsPutToUse: a file was read before the queue of it was open, so that what
+// was removed or replaced in between was found again.
 func TestRemovedWhileAFileIsPutToUse(t *testing.T) {
 	s := keptByHand(t, bothTiers)
 	var url string

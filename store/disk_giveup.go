@@ -54,8 +54,8 @@ func (dw *diskWriter) detach() {
 	dw.moving = nil
 	dw.lastEntries = uint64(dw.disk.entries.Load())
 	dw.bodyWriters.setAccepting(false) // first: there may be a wait for who reads the file
-	// Before the queue is emptied: without that a look-up would find what waits to be deleted. It is
-	// closed when the disk answers.
+	// Before the queue is emptied: without that a look-up would find what waits to be deleted. It
+	// is closed when the disk answers.
 	if err := dw.disk.detach(); err != nil && !errors.Is(err, errStalled) {
 		dw.tell(slog.LevelWarn, "closing the failed disk tier", slog.Any("error", err))
 	}
