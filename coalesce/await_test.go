@@ -55,3 +55,26 @@ func TestAwait(t *testing.T) {
 		})
 	}
 }
+
+// TestAwaitOfWhatHasCome: a reader for which enough had come made a channel, which is closed at the
+// next write, although it waited for nothing.
+func TestAwaitOfWhatHasCome(t *testing.T) {
+	inBubble(t, 1<<30, Limits{Window: window}, func(t *testing.T, g *Group[string], _ *ledger) {
+		f, all := windowing(t, g, 1, -1)
+		write(t, f, pattern(17, 11))
+		r := all[1].Reader()
+		if err := r.Await(t.Context(), 10); err != nil {
+			t.Error(err)
+		}
+		f.mu.Lock()
+		if f.changed != nil {
+			t.Error("there is a channel, and nobody waits")
+		}
+		f.mu.Unlock()
+		f.Finish(nil)
+		f.Settle()
+		for _, m := range all {
+			m.Leave()
+		}
+	})
+}

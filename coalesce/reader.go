@@ -199,11 +199,12 @@ func (r *Reader) Await(ctx context.Context, n int64) error {
 		if err == nil && f.ended && f.body.size <= n {
 			err = f.err
 		}
-		changed := f.change()
-		f.mu.Unlock()
 		if err != nil || over {
+			f.mu.Unlock()
 			return err
 		}
+		changed := f.change()
+		f.mu.Unlock()
 		select {
 		case <-changed:
 		case <-ctx.Done():
