@@ -132,12 +132,12 @@ func (dw *diskWriter) compactStep() (bool, error) {
 		dw.endCompaction(errDetached)
 		return true, nil
 	}
-	if !c.slots.done {
+	switch {
+	case !c.slots.done && dw.givesRoom(): // as in moveStep
+		return false, nil
+	case !c.slots.done:
 		c.at("move")
-		if err := dw.moveSlots(&c.slots); err != nil {
-			return false, err
-		}
-		return true, nil
+		return true, dw.moveSlots(&c.slots)
 	}
 	done, err := c.advance(dw.batchLimit())
 	switch {

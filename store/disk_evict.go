@@ -108,6 +108,16 @@ func (dw *diskWriter) evictStep() (bool, error) {
 	return true, nil
 }
 
+// overBudget tells whether more is used than may be, so that entries are evicted also where nothing
+// waits to be written.
+func (dw *diskWriter) overBudget() bool {
+	room := dw.diskRoom()
+	if dw.settings.Load().Eviction == None {
+		room = dw.diskBudget()
+	}
+	return dw.disk.used()-dw.spared() > room && dw.disk.entries.Load() > 0
+}
+
 // keptDue reports whether something on disk is only kept.
 func (dw *diskWriter) keptDue() (due bool) {
 	now := uint64(nanos(dw.now()))

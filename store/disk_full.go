@@ -202,7 +202,8 @@ func (dw *diskWriter) givesRoom() bool {
 		return false
 	}
 	early := func(rec *purgeRecord) bool { return rec.gen <= dw.roomFirst.purge }
-	return dw.deletionsFirst() > 0 || slices.ContainsFunc(dw.sweeps.memory, early) || slices.ContainsFunc(dw.sweeps.disk, early)
+	return dw.deletionsFirst() > 0 || slices.ContainsFunc(dw.sweeps.memory, early) ||
+		slices.ContainsFunc(dw.sweeps.disk, early) || dw.overBudget()
 }
 
 // endRoomFirst lifts the bound of steps once all is done that gives room. It is looked at before

@@ -30,9 +30,10 @@ type slotMove struct {
 	done   bool
 }
 
-// moveStep does a piece of a pass through the rows, if one is under way or due.
+// moveStep does a piece of a pass through the rows, if one is under way or due. It changes pages,
+// for which a disk that was full may have no room before more has been deleted.
 func (dw *diskWriter) moveStep() (bool, error) {
-	if !dw.diskUp() || dw.compacting != nil {
+	if !dw.diskUp() || dw.compacting != nil || dw.givesRoom() {
 		dw.moving = nil
 		return false, nil
 	}
