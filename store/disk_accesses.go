@@ -30,6 +30,16 @@ func (dw *diskWriter) noteUse(e *Entry) {
 	}
 }
 
+// giveBack notes uses again that were taken.
+func (t *accesses) giveBack(id uint64, n uint8) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.uses == nil {
+		t.uses = make(map[uint64]uint8)
+	}
+	t.uses[id] += min(n, 255-t.uses[id])
+}
+
 // take returns and forgets the uses of id.
 func (t *accesses) take(id uint64) uint8 {
 	t.mu.Lock()

@@ -48,6 +48,8 @@ type batch struct {
 	inserted    []*item
 	drops       []drop          // by purges that are watched
 	taken       []uint32        // slots that it has written
+	uses        []takenUses     // that it has written, or was to
+	credits     []takenCredit   // of which it has taken some
 	chunkValues []*largestChunk // see chunkRoom
 	// How many bytes of bodies it stores compressed, and in how many.
 	plainBytes, packedBytes int64
@@ -364,7 +366,7 @@ func (b *batch) supersede(j *job) (rest []keyRow, err error) {
 		case rowErr != nil:
 			gone = append(gone, removal{id: row.id, key: j.key, reason: Damaged})
 		case j.superseded(row.id, &summed{Variant: &row.variant}):
-			if credit := b.writer.credits.take(row.id); credit > 0 && j.kind == jobPut {
+			if credit := b.takeCredit(row.id); credit > 0 && j.kind == jobPut {
 				b.writer.credits.give(j.id, credit)
 			}
 			gone = append(gone, removal{id: row.id, key: j.key, reason: Replaced})
@@ -432,7 +434,7 @@ func (b *batch) limitVariants(j *job, rest []keyRow) error {
 	resident := b.writer.memory.spendCredits(&j.key)
 	uses := make([]variantUse, len(rest))
 	for i, row := range rest {
-		uses[i] = variantUse{b.writer.credits.spend(row.id), ^row.rank}
+		uses[i] = variantUse{b.spendCredit(row.id), ^row.rank}
 		for _, r := range resident {
 			if r.id == row.id {
 				uses[i].credit = max(uses[i].credit, r.credit)
@@ -444,7 +446,7 @@ func (b *batch) limitVariants(j *job, rest []keyRow) error {
 		if err := b.remove(rest[i].id, j.key, Variants); err != nil {
 			return err
 		}
-		b.writer.credits.take(rest[i].id)
+		b.takeCredit(rest[i].id)
 		rest, uses = slices.Delete(rest, i, i+1), slices.Delete(uses, i, i+1)
 	}
 	return nil

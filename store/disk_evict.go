@@ -243,7 +243,7 @@ func (b *batch) evictRow(row []byte, inUse bool) (freed int64, err error) {
 	if inUse {
 		return 0, b.promote(id, r.key(), row, 1)
 	}
-	if uses := b.writer.usesSince(id, r.key()); uses > 0 {
+	if uses := b.usesSince(id, r.key()); uses > 0 {
 		return 0, b.promote(id, r.key(), row, uses)
 	}
 	return r.takes(), errors.Join(b.removeRecord(id, r, inline, Capacity), b.recency.Delete(row))
@@ -262,7 +262,8 @@ func (b *batch) promote(id uint64, key Key, row []byte, uses uint8) error {
 
 // usesSince is how often an entry was used since its rank was written, in either tier; 0 where the
 // policy does not ask.
-func (dw *diskWriter) usesSince(id uint64, key Key) uint8 {
+func (b *batch) usesSince(id uint64, key Key) uint8 {
+	dw := b.writer
 	uses := dw.accesses.take(id)
 	if policy := dw.settings.Load().Eviction; policy == FIFO || policy == None {
 		return 0
@@ -270,12 +271,15 @@ func (dw *diskWriter) usesSince(id uint64, key Key) uint8 {
 	if dw.memory.usedSince(key, id) && uses < 255 {
 		uses++
 	}
+	if uses > 0 {
+		b.uses = append(b.uses, takenUses{id, uses})
+	}
 	return uses
 }
 
 // writeAccesses writes the recency of entries used on disk, one transaction's worth.
 func (dw *diskWriter) writeAccesses() error {
-	ids := dw.accesses.some(stepEntries)
+	ids := dw.accesses.some(dw.roomFirst.bound(stepEntries))
 	err := dw.transact(func(b *batch) error {
 		for _, id := range ids {
 			r, _, err := b.record(id)
@@ -283,7 +287,7 @@ func (dw *diskWriter) writeAccesses() error {
 				dw.accesses.take(id)
 				continue
 			}
-			uses := dw.usesSince(id, r.key())
+			uses := b.usesSince(id, r.key())
 			if uses == 0 {
 				continue
 			}
@@ -293,6 +297,7 @@ func (dw *diskWriter) writeAccesses() error {
 		}
 		return nil
 	})
+	dw.roomFirst.ended(err)
 	if err != nil {
 		return fmt.Errorf("write recency: %w", err)
 	}

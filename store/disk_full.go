@@ -214,14 +214,32 @@ func (dw *diskWriter) endRoomFirst() {
 	}
 }
 
-// takeBack gives back the slots of a transaction that has failed for want of room, and has what it
-// would have deleted count as stored.
+// takenUses are those of an entry that a transaction was to write.
+type takenUses struct {
+	id   uint64
+	uses uint8
+}
+
+// takenCredit is what an entry had before a transaction took some.
+type takenCredit struct {
+	id     uint64
+	credit uint32
+}
+
+// takeBack gives back the slots of a transaction that has failed for want of room, and what is
+// known of uses, and has what it would have deleted count as stored.
 func (b *batch) takeBack() {
 	if len(b.taken) > 0 {
 		b.slots.Give(b.taken...)
 	}
 	for _, r := range b.removed {
 		b.writer.disk.pins.keep(r.id)
+	}
+	for _, taken := range b.uses {
+		b.writer.accesses.giveBack(taken.id, taken.uses)
+	}
+	for _, had := range slices.Backward(b.credits) { // the first is what it had before all
+		b.writer.credits.give(had.id, had.credit)
 	}
 }
 

@@ -109,6 +109,22 @@ func (c *credits) spend(id uint64) uint32 {
 	return n
 }
 
+// takeCredit is take, and spendCredit is spend, until the batch fails for want of room.
+func (b *batch) takeCredit(id uint64) uint32 {
+	return b.noteCredit(id, b.writer.credits.take(id))
+}
+
+func (b *batch) spendCredit(id uint64) uint32 {
+	return b.noteCredit(id, b.writer.credits.spend(id))
+}
+
+func (b *batch) noteCredit(id uint64, credit uint32) uint32 {
+	if credit > 0 {
+		b.credits = append(b.credits, takenCredit{id, credit})
+	}
+	return credit
+}
+
 // idCredit is the credit of a resident entry.
 type idCredit struct {
 	id     uint64
