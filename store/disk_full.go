@@ -110,7 +110,8 @@ func (dw *diskWriter) maySweep() bool {
 }
 
 // pausedBytes is how many bytes of deletions may wait in a pause. They count in memory. When
-// writing is tried again the queue has room for as many more.
+// writing is tried again the queue has room for as many more. What was queued when a pause begins
+// is put back without a look at this bound: it was remembered already.
 func (dw *diskWriter) pausedBytes() int64 {
 	return min(max(dw.settings.Load().Memory/8, 1024*deletionCost), queueJobs/2*deletionCost)
 }
@@ -287,8 +288,8 @@ func (s *Store) leavesRenewed(j *job) bool {
 
 // narrows tells whether e has a tag that an entry which it renews lacks, or a shorter life. That of
 // a renewal is counted from whole seconds (Date, Age and Expires have no finer unit), so that one
-// which says the same may end up to a second earlier. Flags tell of the
-// request, and of what its response added: neither is in the record that is left.
+// which says the same may end up to a second earlier. Flags tell of the request, and of what its
+// response added: neither is in the record that is left.
 func (e *Entry) narrows(old *Entry) bool {
 	shorter := func(end, than time.Time) bool { return end.Before(than.Add(-time.Second)) }
 	if shorter(e.FreshUntil, old.FreshUntil) || shorter(e.keptFrom(), old.keptFrom()) || shorter(e.KeepUntil, old.KeepUntil) {
