@@ -38,8 +38,12 @@ type lastFields [maxBadFields]struct {
 
 func newBadFields() *badFields { return &badFields{epoch: time.Now()} }
 
-// isEmpty reports whether nothing is remembered, as nearly always.
-func (b *badFields) isEmpty() bool { return b.since(time.Now()) >= b.until.Load() }
+// isEmpty reports whether nothing is remembered, as nearly always. The clock is asked only where
+// something has been.
+func (b *badFields) isEmpty() bool {
+	until := b.until.Load()
+	return until == 0 || b.since(time.Now()) >= until
+}
 
 // note remembers that a fetch of a page for a request with fields of this sum went wrong.
 func (b *badFields) note(page store.Key, sum uint64) { b.noteOf(page, sum, netip.Prefix{}) }

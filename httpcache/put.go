@@ -121,7 +121,8 @@ func (x *Fetch) putHere(entry *store.Entry, freshness *rfc9111.Freshness, hold *
 		} else {
 			x.refreshed()
 		}
-		if time.Since(x.begun) < x.route.Wait { // the origin was slow for all, and is well again
+		if !x.cache.lateRefreshes.isEmpty() && time.Since(x.begun) < x.route.Wait {
+			// The origin was slow for all, and is well again.
 			x.cache.lateRefreshes.forget(x.tag().page, x.fieldsSum())
 		}
 		x.cache.giveUpLate(x.tag().instead)
