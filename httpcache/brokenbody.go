@@ -57,7 +57,7 @@ func (x *Fetch) noteBroken() {
 // cameWhole forgets it, and remembers of a body that stood still meanwhile that the page pauses.
 func (x *Fetch) cameWhole() {
 	if x.tag().stood.Load() {
-		x.cache.pausing.noteOf(x.tag().page, x.fieldsSum(), x.tag().client)
+		x.cache.notePause(x.tag(), x.fieldsSum())
 	}
 	if x.cache.brokenBodies.isEmpty() {
 		return
@@ -144,6 +144,11 @@ func (q *Request) watch(f *coalesce.Flight) {
 		}
 	}
 	look()
+}
+
+// notePause remembers that a body has stood still and come whole all the same.
+func (c *Cache) notePause(tag *flightTag, sum uint64) {
+	c.pausing.noteOf(tag.page, sum, clientNetwork(tag.client))
 }
 
 // errDoubtful says that a body which may break off has not come whole when the request's wait was

@@ -137,7 +137,7 @@ func (q *Request) run(x *Fetch) {
 // flightTag.
 func (q *Request) begin(key store.Key) (ticket, *flightTag) {
 	tag := &flightTag{
-		key: key, page: key, url: q.storedURL(), begun: q.now, client: q.network(), followsLate: q.hasGivenUp(),
+		key: key, page: key, url: q.storedURL(), begun: q.now, client: q.origin.ClientAddr(), followsLate: q.hasGivenUp(),
 	}
 	t := q.cache().begin(tag.url)
 	tag.generation = t.Generation()

@@ -1,7 +1,6 @@
 package httpcache
 
 import (
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -15,10 +14,10 @@ type flightTag struct {
 	page       store.Key // of what is remembered of broken bodies: for a slice, that of its object
 	apart      bool      // only requests with the same fields can join, see keepApart
 	url        string
-	generation uint64       // of the purges, when its fetch began
-	begun      time.Time    // its fetch began then, or a little later
-	solo       bool         // no other request can join
-	client     netip.Prefix // that led the fetch, see late.go
+	generation uint64    // of the purges, when its fetch began
+	begun      time.Time // its fetch began then, or a little later
+	solo       bool      // no other request can join
+	client     string    // the address of the one that led the fetch, see late.go
 	// Another was late when it began, and the request that began it had given that up, see late.go.
 	followsLate bool
 	// instead is the refresh that was late when this one began, if there was one, and late how many

@@ -56,7 +56,10 @@ func hadItsTime(f *coalesce.Flight, wait time.Duration) bool {
 
 // noteLateClient remembers which client has led a flight that was waited for in vain.
 func (q *Request) noteLateClient(key store.Key, f *coalesce.Flight) {
-	if client := f.Tag().(*flightTag).client; client.IsValid() && hadItsTime(f, q.route.Wait) {
+	if !hadItsTime(f, q.route.Wait) {
+		return
+	}
+	if client := clientNetwork(f.Tag().(*flightTag).client); client.IsValid() {
 		q.cache().lateFetches.note(keyOfClient(key, client), time.Now())
 	}
 }

@@ -77,7 +77,7 @@ func (q *Request) beginSlice(s sliceOf, seed []field, alone bool) membership {
 	lease := q.sliceFlightKey(key, q.route.cookiesApart)
 	tag := &flightTag{
 		key: q.route.byRules(lease), page: q.lateSliceKey(s.object), url: s.head.URL, begun: time.Now(),
-		client: q.network(), followsLate: s.gaveUp,
+		client: q.origin.ClientAddr(), followsLate: s.gaveUp,
 	}
 	t := q.cache().begin(tag.url)
 	tag.generation = t.Generation()
