@@ -56,6 +56,7 @@ func (x *Fetch) noteBroken() {
 
 // cameWhole forgets it, and remembers of a body that stood still meanwhile that the page pauses.
 func (x *Fetch) cameWhole() {
+	x.tag().whole.Store(true) // first: who finds now that it has stood still sees to the rest
 	if x.tag().stood.Load() {
 		x.cache.notePause(x.tag(), x.fieldsSum())
 	}
@@ -137,13 +138,27 @@ func (q *Request) watch(f *coalesce.Flight) {
 		case left > 0:
 			time.AfterFunc(max(left, lateHeader), look)
 		default:
-			tag.stood.Store(true) // first: should it come whole now, it forgets what is noted
-			if sum, known := tag.fieldsSum(); known && !cache.pausing.covers(tag.page, sum) {
-				cache.brokenBodies.note(tag.page, sum)
-			}
+			cache.noteStood(tag)
 		}
 	}
 	look()
+}
+
+// noteStood notes a body that stands still, unless it has come whole meanwhile: then the page
+// pauses.
+func (c *Cache) noteStood(tag *flightTag) {
+	tag.stood.Store(true) // first: should it come whole now, it forgets what is noted
+	sum, known := tag.fieldsSum()
+	if !known {
+		return
+	}
+	if !c.pausing.covers(tag.page, sum) {
+		c.brokenBodies.note(tag.page, sum)
+	}
+	if tag.whole.Load() { // it may have forgotten before
+		c.notePause(tag, sum)
+		c.brokenBodies.forget(tag.page, sum)
+	}
 }
 
 // notePause remembers that a body has stood still and come whole all the same.

@@ -71,3 +71,26 @@ func TestFieldThatPausesHidesNoneThatStalls(t *testing.T) {
 		})
 	}
 }
+
+// TestBodyThatIsWholeIsNotNotedAsBroken: one that came whole while it was looked at for how long it
+// had stood still was noted as broken after that had been forgotten, and stayed so.
+func TestBodyThatIsWholeIsNotNotedAsBroken(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := newTestHandler(t)
+		q := h.newRequest(httptest.NewRecorder(), newTestRequest(nil), storable)
+		q.readKey()
+		ticket, tag := q.begin(q.flightKey())
+		f, m, _ := h.cache.flights.Join(tag.key, tag, nil)
+		defer m.Leave()
+		x := q.newFetch(f, ticket)
+		defer x.end()
+		f.Share(&sharedResponse{}, -1)
+		time.Sleep(q.route.Wait)
+		x.cameWhole()
+		q.watch(f) // has seen that it has not ended
+		f.Finish(nil)
+		if sum, _ := tag.fieldsSum(); q.isDoubtful(tag.page) || !h.cache.pausing.covers(tag.page, sum) {
+			t.Error("it counts as broken, and not as one that pauses")
+		}
+	})
+}

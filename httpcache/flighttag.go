@@ -31,6 +31,7 @@ type flightTag struct {
 	asked   atomic.Bool // the origin was, for that request
 	watched atomic.Bool // see watch
 	stood   atomic.Bool // it stood still for as long as requests wait
+	whole   atomic.Bool // its body has come, or is about to be said to have
 }
 
 // begins says whose request begins the fetch.
