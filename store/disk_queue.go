@@ -188,13 +188,15 @@ func (q *queue) of(key Key, dst []*job) []*job {
 
 // succeeded tells whether a newer response of j's variant waits behind j. It deletes what is older
 // when it is written itself, and until then a crash must not leave the page with neither. Should it
-// not be written it leaves a deletion, as j deletes nothing.
+// not be written it leaves a deletion, as j deletes nothing. A renewal does so too, unless j is one
+// that would have left the record, see leavesRenewed.
 func (q *queue) succeeded(j *job) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, o := range q.jobsOf(keyPrefix(j.key)) {
 		if o.kind != jobDelete && o.key == j.key && o.below > j.below && o.variant == j.variant {
 			o.alone = false
+			o.narrows = o.narrows || !j.renews || j.late || j.narrows
 			return true
 		}
 	}
