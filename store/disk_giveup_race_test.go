@@ -34,7 +34,7 @@ func TestGivenUpFileShowsNothingThatWasRemoved(t *testing.T) {
 	must(t, s.diskWriter.flush())
 	s.diskWriter.failed(&fullError{fullErrors[0]})
 	remove(s, url)
-	var r record = appendRecord(nil, e)
+	r := appendRecord(nil, e)
 	whileItDetaches(s, func() {
 		if !s.queue.supersedes(e.ID, r) {
 			t.Error("nothing says any more that it was removed, and the file is read")
