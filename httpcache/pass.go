@@ -2,6 +2,7 @@ package httpcache
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -363,14 +364,24 @@ const maxWaitingBody = 16 << 10
 
 // enter gets a place for the request that is passed on. Over HTTP/1.1 the server does not learn
 // that a client has left before it has read the body. So a small one is read before the request
-// waits, or requests of clients that have left would keep others from the queue.
+// waits, or requests of clients that have left would keep others from the queue. Chunks may take as
+// long as they like, and who waits to be asked for the body (Expect) is not, for a place that there
+// may not be.
 func (q *Request) enter(out *passWriter) error {
-	r := q.r
-	if r.ProtoMajor == 1 && r.ContentLength != 0 && r.ContentLength <= maxWaitingBody && r.Body != nil &&
-		q.route.Budget.Standing(q.now, 0) != origin.Admitted {
+	r, ctx := q.r, q.r.Context()
+	if r.ProtoMajor == 1 && r.ContentLength > 0 && r.ContentLength <= maxWaitingBody && len(r.Header["Expect"]) == 0 && q.mustWait() {
 		readAhead(r, maxWaitingBody)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 	}
-	return out.visit.enter(r.Context(), q, FetchPass, origin.ClassWaiting)
+	return out.visit.enter(ctx, q, FetchPass, origin.ClassWaiting)
+}
+
+// mustWait reports whether a request that comes to the origin now waits for a place.
+func (q *Request) mustWait() bool {
+	why := q.route.Budget.Standing(time.Now(), 0)
+	return why == origin.Busy || why == origin.Paused
 }
 
 // pass asks the origin on the client's own goroutine, when it has a place for the request.

@@ -205,12 +205,22 @@ func (q *Request) readBody() bool {
 }
 
 // readAhead reads the first bytes of the request's body, which has them still. whole reports that
-// they are all of it, and no more than so many.
+// they are all of it, and no more than so many. A body that cannot be read fails for whoever reads
+// it next as well: one of net/http says so once, and seems to end there after that.
 func readAhead(r *http.Request, most int64) (body []byte, whole bool) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, most+1))
-	r.Body = &resumed{Reader: io.MultiReader(bytes.NewReader(body), r.Body), Closer: r.Body}
+	rest := io.Reader(r.Body)
+	if err != nil {
+		rest = failing{err}
+	}
+	r.Body = &resumed{Reader: io.MultiReader(bytes.NewReader(body), rest), Closer: r.Body}
 	return body, err == nil && int64(len(body)) <= most
 }
+
+// failing is a reader that fails.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
 // ignoreH2C removes the offer to go on in HTTP/2 from a request, and its names from Connection.
 // Java's HttpClient and `curl --http2` make the offer with every request in clear text. RFC 9110

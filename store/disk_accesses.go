@@ -37,7 +37,9 @@ func (t *accesses) giveBack(id uint64, n uint8) {
 	if t.uses == nil {
 		t.uses = make(map[uint64]uint8)
 	}
-	t.uses[id] += min(n, 255-t.uses[id])
+	if now, known := t.uses[id]; known || len(t.uses) < maxAccesses {
+		t.uses[id] = now + min(n, 255-now)
+	}
 }
 
 // take returns and forgets the uses of id.
