@@ -68,7 +68,7 @@ func TestAwaitOfWhatHasCome(t *testing.T) {
 		}
 		f.mu.Lock()
 		if f.changed != nil {
-			t.Error("there is a channel, and nobody waits")
+			t.Error("there is a channel, and none waits")
 		}
 		f.mu.Unlock()
 		f.Finish(nil)

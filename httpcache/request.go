@@ -205,8 +205,8 @@ func (q *Request) readBody() bool {
 }
 
 // readAhead reads the first bytes of the request's body, which has them still. whole reports that
-// they are all of it, and no more than so many. A body that cannot be read fails for whoever reads
-// it next as well: one of net/http says so once, and seems to end there after that.
+// they are all of it, and no more than so many. A body that cannot be read fails for who reads it
+// next as well: one of net/http says so once, and seems to end there after that.
 func readAhead(r *http.Request, most int64) (body []byte, whole bool) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, most+1))
 	rest := io.Reader(r.Body)

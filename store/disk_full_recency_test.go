@@ -30,7 +30,7 @@ func (d *fullDisk) fails(t *testing.T, s *Store, step func() error) {
 }
 
 // TestFullDiskForgetsNoUse: what had been used was taken for unused once a full disk had had no
-// room to say so, or to evict others, and went before what nobody had asked for.
+// room to say so, or to evict others, and went before what was never asked for.
 func TestFullDiskForgetsNoUse(t *testing.T) {
 	const pages = 40
 	url := func(n int) string { return fmt.Sprintf("http://example.com/%d", n) }
