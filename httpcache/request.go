@@ -200,7 +200,6 @@ func (q *Request) readBody() bool {
 		return false
 	}
 	q.keyed.content = &content{body: body}
-	q.r.Body = io.NopCloser(bytes.NewReader(body))
 	return true
 }
 
@@ -209,12 +208,16 @@ func (q *Request) readBody() bool {
 // next as well: one of net/http says so once, and seems to end there after that.
 func readAhead(r *http.Request, most int64) (body []byte, whole bool) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, most+1))
+	if err == nil && int64(len(body)) <= most {
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		return body, true
+	}
 	rest := io.Reader(r.Body)
 	if err != nil {
 		rest = failing{err}
 	}
 	r.Body = &resumed{Reader: io.MultiReader(bytes.NewReader(body), rest), Closer: r.Body}
-	return body, err == nil && int64(len(body)) <= most
+	return body, false
 }
 
 // failing is a reader that fails.

@@ -11,34 +11,23 @@ type accesses struct {
 
 const maxAccesses = 1 << 16
 
-func (t *accesses) add(id uint64) {
+// add notes uses of id.
+func (t *accesses) add(id uint64, times uint8) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.uses == nil {
 		t.uses = make(map[uint64]uint8)
 	}
 	if n, known := t.uses[id]; known || len(t.uses) < maxAccesses {
-		t.uses[id] = min(n, 254) + 1
+		t.uses[id] = n + min(times, 255-n)
 	}
 }
 
 // noteUse notes that a look-up has found an entry on disk.
 func (dw *diskWriter) noteUse(e *Entry) {
-	dw.accesses.add(e.ID)
+	dw.accesses.add(e.ID, 1)
 	if len(e.Variant.Names) > 0 || e.Variant.Coding != "" { // else it is the only one of its key
 		dw.credits.use(e.ID)
-	}
-}
-
-// giveBack notes uses again that were taken.
-func (t *accesses) giveBack(id uint64, n uint8) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.uses == nil {
-		t.uses = make(map[uint64]uint8)
-	}
-	if now, known := t.uses[id]; known || len(t.uses) < maxAccesses {
-		t.uses[id] = now + min(n, 255-now)
 	}
 }
 

@@ -100,8 +100,7 @@ func (dw *diskWriter) evictStep() (bool, error) {
 	if swept, err := dw.pendingStep(); swept || err != nil {
 		return swept, err
 	}
-	err := dw.transact(func(b *batch) error { return b.evict(over + min(1<<20, budget/32)) })
-	dw.roomFirst.ended(err)
+	err := dw.transactStep(func(b *batch) error { return b.evict(over + min(1<<20, budget/32)) })
 	if err != nil {
 		return false, fmt.Errorf("evict: %w", err)
 	}
@@ -135,11 +134,10 @@ func (dw *diskWriter) evictKept(goal int64) error {
 	if swept, err := dw.pendingStep(); swept || err != nil {
 		return err
 	}
-	err := dw.transact(func(b *batch) error {
+	err := dw.transactStep(func(b *batch) error {
 		_, _, err := b.evictKept(goal, dw.roomFirst.bound(stepEntries))
 		return err
 	})
-	dw.roomFirst.ended(err)
 	if err != nil {
 		return fmt.Errorf("evict: %w", err)
 	}
@@ -280,7 +278,7 @@ func (b *batch) usesSince(id uint64, key Key) uint8 {
 // writeAccesses writes the recency of entries used on disk, one transaction's worth.
 func (dw *diskWriter) writeAccesses() error {
 	ids := dw.accesses.some(dw.roomFirst.bound(stepEntries))
-	err := dw.transact(func(b *batch) error {
+	err := dw.transactStep(func(b *batch) error {
 		for _, id := range ids {
 			r, _, err := b.record(id)
 			if err != nil {
@@ -297,7 +295,6 @@ func (dw *diskWriter) writeAccesses() error {
 		}
 		return nil
 	})
-	dw.roomFirst.ended(err)
 	if err != nil {
 		return fmt.Errorf("write recency: %w", err)
 	}
@@ -319,7 +316,7 @@ func (dw *diskWriter) expireStep(limit int) (int, bool, error) {
 		return 0, false, nil
 	}
 	handled := 0
-	err = dw.transact(func(b *batch) error {
+	err = dw.transactStep(func(b *batch) error {
 		for _, row := range due {
 			if b.full() {
 				return nil
@@ -332,7 +329,6 @@ func (dw *diskWriter) expireStep(limit int) (int, bool, error) {
 		}
 		return nil
 	})
-	dw.roomFirst.ended(err)
 	if err != nil {
 		return 0, false, fmt.Errorf("expire: %w", err)
 	}
@@ -370,7 +366,7 @@ func (dw *diskWriter) pendingStep() (bool, error) {
 		dw.pending = false
 		return false, err
 	}
-	err = dw.transact(func(b *batch) error {
+	err = dw.transactStep(func(b *batch) error {
 		for _, id := range ids {
 			if !b.writer.disk.pins.delete(id, 0) { // a reader came in between
 				continue
@@ -388,7 +384,6 @@ func (dw *diskWriter) pendingStep() (bool, error) {
 		}
 		return nil
 	})
-	dw.roomFirst.ended(err)
 	return err == nil, err
 }
 

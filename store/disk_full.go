@@ -191,6 +191,13 @@ func (f *roomFirst) ended(err error) {
 	}
 }
 
+// transactStep is transact for a step that is bounded, and notes how it ended.
+func (dw *diskWriter) transactStep(fn func(b *batch) error) error {
+	err := dw.transact(fn)
+	dw.roomFirst.ended(err)
+	return err
+}
+
 // deletionsFirst is how many deletions at the front of the queue are done before all else.
 func (dw *diskWriter) deletionsFirst() int {
 	taken, _ := dw.queue.position()
@@ -237,7 +244,7 @@ func (b *batch) takeBack() {
 		b.writer.disk.pins.keep(r.id)
 	}
 	for _, taken := range b.uses {
-		b.writer.accesses.giveBack(taken.id, taken.uses)
+		b.writer.accesses.add(taken.id, taken.uses)
 	}
 	for _, had := range slices.Backward(b.credits) { // the first is what it had before all
 		b.writer.credits.give(had.id, had.credit)

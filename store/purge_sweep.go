@@ -248,12 +248,11 @@ func (dw *diskWriter) sweepDisk(limit int) (int, bool, error) {
 	}
 	limit = dw.roomFirst.bound(limit)
 	left, through, othersWait := limit, 0, false
-	err := dw.transact(func(b *batch) (err error) {
+	err := dw.transactStep(func(b *batch) (err error) {
 		through, err = b.sweepPurges(dw.sweeps.disk, &left)
 		othersWait = b.othersWait()
 		return err
 	})
-	dw.roomFirst.ended(err)
 	if err != nil {
 		dw.noRoomToSweep = isFull(err)
 		return 0, false, fmt.Errorf("sweep: %w", err)
