@@ -294,6 +294,7 @@ func (x *Fetch) askOrigin() error {
 	err := x.visitOrigin()
 	if (x.foreign304 || x.wantsWhole) && x.writer.mode == modeUndecided {
 		x.refetch()
+		x.tellWaits() // for a place at the origin, which it has given back
 		err = x.visitOrigin()
 	}
 	return err

@@ -307,6 +307,32 @@ func TestRemoteIsToldOfARenewal(t *testing.T) {
 	}
 }
 
+// TestRemoteIsToldThatTheFetchWaitsAgain: a fetch that asked a second time, as after a 304 for
+// another response, stood in the queue of the origin meanwhile, and other machines held that wait
+// to be the origin's.
+func TestRemoteIsToldThatTheFetchWaitsAgain(t *testing.T) {
+	one, _, remote := machines(t)
+	next, calls := counting(func(w http.ResponseWriter, r *http.Request) error {
+		w.Header().Set("Cache-Control", "max-age=0")
+		if r.Header.Get("If-None-Match") != "" {
+			w.Header().Set("Etag", `"another"`)
+			w.WriteHeader(http.StatusNotModified)
+			return nil
+		}
+		w.Header().Set("Etag", `"v"`)
+		w.WriteHeader(http.StatusOK)
+		return nil
+	})
+	ask(t, one, next)
+	awaitIdle(t, one)
+	asks := remote.asks.Load()
+	ask(t, one, next)
+	awaitIdle(t, one)
+	if asked, waits := remote.asks.Load()-asks, remote.waits.Load(); *calls != 3 || asked != 2 || waits != 1 {
+		t.Errorf("%d calls of the origin; told %d times that it is asked and %d times that the fetch waits, want 3, 2 and 1", *calls, asked, waits)
+	}
+}
+
 // A fetch that has waited for another machine's looks again, as often as it is told to. When others
 // have failed it answers with their status, and a stale response stands in for that.
 func TestRemoteIsWaitedFor(t *testing.T) {
