@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -63,6 +64,13 @@ func TestDamageInALargeStoredBody(t *testing.T) {
 		check  func(t *testing.T, in *instance, o *origin)
 	}{
 		{"in the first chunk", fresh, 100, func(t *testing.T, in *instance, o *origin) {
+			in.get("/").want(t, 200, string(body), "Larder; fwd=uri-miss; stored")
+		}},
+		{"in the first chunk, behind what is checked before the header", fresh, 6_000, func(t *testing.T, in *instance, o *origin) {
+			a := in.get("/")
+			if a.err == nil || a.body == "" || a.StatusCode != 200 || !strings.HasPrefix(string(body), a.body) {
+				t.Errorf("%d, %d bytes, %v; want a body that breaks off where it is damaged", a.StatusCode, len(a.body), a.err)
+			}
 			in.get("/").want(t, 200, string(body), "Larder; fwd=uri-miss; stored")
 		}},
 		{"further on", fresh, 60_000, func(t *testing.T, in *instance, o *origin) {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -109,8 +110,18 @@ func (c *chunk) checkAll() error {
 }
 
 // read copies what follows off to room, as far as that and the chunk reach, and returns how much it
-// is. Without room it checks what stands at off.
+// is. Without room it checks what stands at off. Where something is damaged it is less: who reads on
+// from there gets the error.
 func (c *chunk) read(room []byte, off int) (n int, err error) {
+	n, err = c.readSound(room, off)
+	if block := blockSize - off%blockSize; errors.Is(err, errDamaged) && len(room) > block {
+		return c.readSound(room[:block], off)
+	}
+	return n, err
+}
+
+// readSound is read where nothing is damaged.
+func (c *chunk) readSound(room []byte, off int) (n int, err error) {
 	switch {
 	case c.slotted != nil:
 		return c.slotted.read(room, off)

@@ -52,6 +52,20 @@ func readChunk(t *testing.T, c *chunk, body []byte) (damaged []int) {
 	return damaged
 }
 
+// readToDamage reads a chunk as far as one read has it, and on from there, and returns how much came
+// before an error.
+func readToDamage(c *chunk, length int) int {
+	off, room := 0, make([]byte, chunkSize)
+	for off < length {
+		n, err := c.read(room, off)
+		if err != nil {
+			break
+		}
+		off += n
+	}
+	return off
+}
+
 // TestChunkIsCheckedWhereItIsRead flips each of many bits: what is read is what was written, or
 // known to be damaged, and damage to one block keeps no other from being read.
 func TestChunkIsCheckedWhereItIsRead(t *testing.T) {
@@ -90,8 +104,12 @@ func TestChunkIsCheckedWhereItIsRead(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s, byte %d: %v (seed %d)", name, at, err, seed)
 			}
-			if d := readChunk(t, &c, body); len(d) == 0 || len(d) > 1 && !c.packed {
-				t.Errorf("%s, byte %d: pieces %v are damaged (seed %d)", name, at, d, seed)
+			d := readChunk(t, &c, body)
+			if len(d) == 0 || len(d) > 1 && !c.packed {
+				t.Fatalf("%s, byte %d: pieces %v are damaged (seed %d)", name, at, d, seed)
+			}
+			if n := readToDamage(&c, len(body)); n != d[0]*pieceSize {
+				t.Errorf("%s, byte %d: %d bytes are read before piece %d (seed %d)", name, at, n, d[0], seed)
 			}
 			if err := c.checkAll(); !errors.Is(err, errDamaged) {
 				t.Errorf("%s, byte %d: checkAll: %v (seed %d)", name, at, err, seed)

@@ -161,6 +161,34 @@ func TestReadersOfADamagedBody(t *testing.T) {
 	}
 }
 
+// TestWhatIsSoundIsSentBeforeDamage: who reads a whole chunk at once got nothing of it where a part
+// further on was damaged. So a client that was sent such a body had an empty reply.
+func TestWhatIsSoundIsSentBeforeDamage(t *testing.T) {
+	dir := t.TempDir()
+	body := randomBody(rand.New(rand.NewPCG(1, 3)), largeSize)
+	s := openStore(t, Config{Path: dir, Required: true}, diskTier)
+	if r := s.Put(testEntry(s, largeURL, body), 0); r != Stored {
+		t.Fatalf("Put = %v", r)
+	}
+	must(t, s.Sync())
+	const sound = 3 * blockSize
+	bodies := filepath.Join(dir, BodiesName)
+	file, err := os.ReadFile(bodies)
+	must(t, err)
+	must(t, flipByte(bodies, int64(bytes.Index(file, body[sound:sound+64]))))
+	r := s.Lookup(keyOf(largeURL), matchAny)
+	must(t, r.Ready(0))
+	var sent bytes.Buffer
+	if _, err := WriteBody(&sent, r.Entry.Body, 0, -1, nil); !errors.Is(err, errDamaged) {
+		t.Errorf("WriteBody = %v", err)
+	}
+	if !bytes.Equal(sent.Bytes(), body[:sound]) {
+		t.Errorf("%d bytes are sent, want the %d that are sound", sent.Len(), sound)
+	}
+	r.Release()
+	wantForgotten(t, s)
+}
+
 // TestReadyTellsOfDamage: of that at the place where an answer begins.
 func TestReadyTellsOfDamage(t *testing.T) {
 	s, _ := spoilt(t, 1, false)
