@@ -18,9 +18,9 @@ import (
 
 const (
 	memoryObjects = 200_000
-	memoryPer     = 1.6 // KiB of RssAnon for an object of 1 KiB
+	memoryPer     = 1.5 // KiB of RssAnon for an object of 1 KiB
 	churnBudget   = 128 * mib
-	churnFactor   = 1.3
+	churnFactor   = 1.25
 	restartLimit  = 1000.0 // ms
 	restartRSS    = 100.0  // MiB of RssAnon at the first hit
 	tagObjects    = 50_000

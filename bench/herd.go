@@ -20,7 +20,7 @@ const (
 	herdSize    = 1000
 	herdBody    = 64 * kib
 	herdCount   = 5
-	herdLimit   = 50.0 // ms, of a follower's first byte behind the leader's
+	herdLimit   = 40.0 // ms, of a follower's first byte behind the leader's
 	herdTimeout = 30 * time.Second
 )
 

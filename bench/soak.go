@@ -21,8 +21,8 @@ import (
 const (
 	soakMemory     = 128 * mib
 	soakDisk       = 512 * mib
-	soakRSSFactor  = 1.3 // of RssAnon above the base, by the memory budget
-	soakFileFactor = 1.5 // of the file, by the disk budget
+	soakRSSFactor  = 1.25 // of RssAnon above the base, by the memory budget
+	soakFileFactor = 1.5  // of the file, by the disk budget
 	soakWorkers    = 64
 )
 

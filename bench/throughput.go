@@ -17,6 +17,8 @@ type throughput struct {
 	subjects  []subjectOf
 	reference string // the name of the subject the others are compared with
 	target    float64
+	yardstick string  // the name of a second subject to compare with, where it is installed
+	floor     float64 // the least of its rate
 	p99       float64 // the most a latency may be of the reference's, 0 for any
 	load      load
 
@@ -212,6 +214,7 @@ func (t throughput) report(c *benchCase, r *report, all []*contender) {
 		}
 		if s.kind == larderKind && s != reference {
 			line.Target = t.target
+			t.reportYardstick(c, r, s, all)
 			if t.p99 > 0 {
 				factor := median(s.each(func(i int) float64 {
 					return float64(s.turns[i].p99) / float64(max(reference.turns[i].p99, time.Microsecond))
@@ -221,6 +224,16 @@ func (t throughput) report(c *benchCase, r *report, all []*contender) {
 		}
 		r.Rows = append(r.Rows, line)
 	}
+}
+
+// reportYardstick compares s with the second subject, if that took part.
+func (t throughput) reportYardstick(c *benchCase, r *report, s *contender, all []*contender) {
+	at := slices.IndexFunc(all, func(s *contender) bool { return s.name == t.yardstick })
+	if at < 0 {
+		return
+	}
+	ratio := median(s.each(func(i int) float64 { return s.turns[i].rate / all[at].turns[i].rate }))
+	r.atLeast(c, "requests a second by those of "+t.yardstick, ratio, "", t.floor)
 }
 
 func (s *contender) each(value func(i int) float64) []float64 {
