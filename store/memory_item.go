@@ -193,12 +193,12 @@ func (m *memory) store(d *content) (*item, error) {
 	it.at, it.id, it.tags, it.units = at, d.id, uint32(d.tags), uint32(m.cost(d)/costUnit)
 	key := d.record.key()
 	it.shard = key[0] % shardCount
-	it.holds.Store(1)
 	place := d.source
 	if d.base != nil {
 		m.holdBase(d.base)
 		place, it.units = baseMark|uint64(d.base.self), it.units+d.base.units
 	}
+	it.holds.Store(1) // who has a stale ref of it may hold it from now on, and read what is above
 	filled := false
 	binary.LittleEndian.PutUint64(m.arena.Bytes(at, headBytes)[8:], place)
 	defer func() { // by an error, or by a panic of a database whose page is damaged
