@@ -23,7 +23,8 @@ func TestImportsPointOneWay(t *testing.T) {
 		"rfc9111":  {"github.com/dunglas/httpsfv", "github.com/pquerna/cachecontrol/cacheobject"},
 		"coalesce": {},
 		"store": {
-			"github.com/google/btree", modulePath + "/internal/frames", modulePath + "/store/internal/arena", modulePath + "/store/internal/boltcheck", modulePath + "/store/internal/slots", modulePath + "/store/internal/wire",
+			"github.com/google/btree", modulePath + "/internal/frames", modulePath + "/store/internal/arena", modulePath + "/store/internal/boltcheck",
+			modulePath + "/store/internal/pagein", modulePath + "/store/internal/slots", modulePath + "/store/internal/wire",
 			"go.etcd.io/bbolt", "go.etcd.io/bbolt/errors",
 		},
 		"internal/machine":         {"github.com/KimMachineGun/automemlimit/memlimit", "golang.org/x/sys/unix"},
@@ -33,6 +34,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		"internal/frames":          {"github.com/klauspost/compress/zstd"},
 		"store/internal/arena":     {"golang.org/x/sys/unix"},
 		"store/internal/boltcheck": {},
+		"store/internal/pagein":    {modulePath + "/store/internal/boltcheck", "go.etcd.io/bbolt"},
 		"store/internal/slots":     {},
 		"store/internal/wire":      {},
 		"urlform":                  {modulePath + "/rfc9111"},

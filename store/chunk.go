@@ -53,12 +53,13 @@ type chunk struct {
 	packed          bool
 	frames          frames.Frames // of packed data
 	slotted         *slotted      // nil unless it is in a slot
+	in              *bucket       // that has its row
 }
 
-// openChunk is the chunk of so many bytes of a body that stands at key.
-func openChunk(key, value []byte, length int64) (c chunk, err error) {
+// openChunk is the chunk of so many bytes of a body that stands at key in a bucket.
+func openChunk(in *bucket, key, value []byte, length int64) (c chunk, err error) {
 	n := sumsIn(len(value))
-	c = chunk{key: key, sums: value[:min(n, len(value))], data: value[min(n, len(value)):]}
+	c = chunk{in: in, key: key, sums: value[:min(n, len(value))], data: value[min(n, len(value)):]}
 	if len(c.data) == 0 || int64(len(c.data)) > length {
 		return chunk{}, fmt.Errorf("%d bytes are not of %d: %w", len(c.data), length, errDamaged)
 	}
@@ -83,8 +84,11 @@ func sealChunk(key, value []byte) {
 	}
 }
 
-// check looks at the blocks that have the data from here to there.
+// check looks at the blocks that have the data from here to there. Whoever touches data has them
+// checked before.
 func (c *chunk) check(from, to int) error {
+	last := (to + blockSize - 1) / blockSize * blockSize
+	c.in.pageIn(c.key, int64(len(c.sums)+from/blockSize*blockSize), int64(len(c.sums)+last))
 	for i := from / blockSize; i*blockSize < min(to, len(c.data)); i++ {
 		if err := checkBlock(c.key, c.sums, i, c.data[i*blockSize:min((i+1)*blockSize, len(c.data))]); err != nil {
 			return err
@@ -110,8 +114,8 @@ func (c *chunk) checkAll() error {
 }
 
 // read copies what follows off to room, as far as that and the chunk reach, and returns how much it
-// is. Without room it checks what stands at off. Where something is damaged it is less: who reads on
-// from there gets the error.
+// is. Without room it checks what stands at off. Where something is damaged it is less: who reads
+// on from there gets the error.
 func (c *chunk) read(room []byte, off int) (n int, err error) {
 	n, err = c.readSound(room, off)
 	if block := blockSize - off%blockSize; errors.Is(err, errDamaged) && len(room) > block {

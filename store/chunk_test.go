@@ -52,8 +52,8 @@ func readChunk(t *testing.T, c *chunk, body []byte) (damaged []int) {
 	return damaged
 }
 
-// readToDamage reads a chunk as far as one read has it, and on from there, and returns how much came
-// before an error.
+// readToDamage reads a chunk as far as one read has it, and on from there, and returns how much
+// came before an error.
 func readToDamage(c *chunk, length int) int {
 	off, room := 0, make([]byte, chunkSize)
 	for off < length {
@@ -74,7 +74,7 @@ func TestChunkIsCheckedWhereItIsRead(t *testing.T) {
 	key := chunkKey(7, 3)
 	for name, body := range chunkForms(rnd) {
 		value := chunkValue(key, name, body)
-		c, err := openChunk(key, value, int64(len(body)))
+		c, err := openChunk(new(bucket), key, value, int64(len(body)))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -97,7 +97,7 @@ func TestChunkIsCheckedWhereItIsRead(t *testing.T) {
 			spoilt := bytes.Clone(value)
 			at := rnd.IntN(len(spoilt))
 			spoilt[at] ^= 1 << rnd.IntN(8)
-			c, err := openChunk(key, spoilt, int64(len(body)))
+			c, err := openChunk(new(bucket), key, spoilt, int64(len(body)))
 			if errors.Is(err, errDamaged) && !c.packed && strings.HasSuffix(name, "compressed") {
 				continue // the sizes of its frames
 			}
@@ -129,7 +129,7 @@ func TestChunkOfAnotherPlace(t *testing.T) {
 	for name, body := range chunkForms(rnd) {
 		value := chunkValue(key, name, body)
 		for _, n := range []int{0, 1, sumSize, len(value) / 2, len(value) - 1} {
-			c, err := openChunk(key, value[:n], int64(len(body)))
+			c, err := openChunk(new(bucket), key, value[:n], int64(len(body)))
 			if err == nil {
 				err = c.fill(make([]byte, len(body)))
 			}
@@ -137,7 +137,7 @@ func TestChunkOfAnotherPlace(t *testing.T) {
 				t.Errorf("%s, %d of %d bytes: %v", name, n, len(value), err)
 			}
 		}
-		c, err := openChunk(chunkKey(7, 4), value, int64(len(body)))
+		c, err := openChunk(new(bucket), chunkKey(7, 4), value, int64(len(body)))
 		if err == nil {
 			err = c.checkAll()
 		}
@@ -154,7 +154,7 @@ func FuzzChunk(f *testing.F) {
 	f.Add(chunkValue(key, "compressed", bytes.Repeat([]byte("ab"), blockSize)), uint32(2*blockSize))
 	f.Fuzz(func(t *testing.T, value []byte, length uint32) {
 		length %= chunkSize + 1
-		c, err := openChunk(key, value, int64(length))
+		c, err := openChunk(new(bucket), key, value, int64(length))
 		if err != nil {
 			return
 		}

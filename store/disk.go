@@ -17,6 +17,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/larder-cache/larder/store/internal/boltcheck"
+	"github.com/larder-cache/larder/store/internal/pagein"
 	"github.com/larder-cache/larder/store/internal/slots"
 )
 
@@ -39,6 +40,9 @@ type disk struct {
 	use *use // nil: no file is open
 	// slots are those of the use.
 	slots atomic.Pointer[slots.File]
+	// paging reads pages of the file in use before they are touched, nil where that cannot be.
+	paging atomic.Pointer[pagein.File]
+	cold   atomic.Int32 // see timeRead
 
 	// bodiesStorage is the file of large bodies as it is used; another function only for tests.
 	bodiesStorage func(f *os.File) slots.Storage
@@ -217,12 +221,19 @@ func initialMmap(budget int64) int {
 	return int(min(2*budget, 1<<40))
 }
 
+// exchange puts a use in the place of another, or of none. The caller has the lock.
+func (d *disk) exchange(u *use) {
+	d.use = u
+	d.slots.Store(u.slots)
+	d.paging.Store(pagesOf(u))
+}
+
 // attach puts an opened database to use.
 func (d *disk) attach(u *use) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.use = u
-	d.slots.Store(u.slots)
+	d.exchange(u)
+	d.cold.Store(coldest)
 	d.panics.Store(0)
 	d.times.Add(1)
 	d.full.Store(false)
@@ -239,6 +250,7 @@ func (d *disk) detach() error {
 	u := d.use
 	d.use = nil
 	d.slots.Store(nil)
+	d.paging.Store(nil)
 	d.up.Store(false)
 	d.full.Store(false)
 	d.entries.Store(0)

@@ -157,7 +157,7 @@ func (dw *diskWriter) transact(fn func(b *batch) error) error {
 	positionWritten, labels := func() {}, dw.labels
 	err := dw.disk.update(func(tx *bbolt.Tx) error {
 		var err error
-		if b.buckets, err = openBuckets(tx); err != nil {
+		if b.buckets, err = dw.disk.openBuckets(tx); err != nil {
 			return err
 		}
 		b.slots = dw.disk.openSlots()

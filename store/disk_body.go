@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -179,6 +180,7 @@ func (b *diskBody) readChunk(room []byte, off int64) ([]byte, error) {
 func (b *diskBody) read(room []byte, off int64) ([]byte, error) {
 	n := 0 // the helper's, which may go on after a stall
 	err := b.s.disk.view(func(tx *bbolt.Tx) error {
+		defer b.s.disk.timeRead(time.Now(), int64(len(room)))
 		c, err := b.chunk(tx, int(off/chunkSize))
 		if err == nil {
 			n, err = c.read(room, int(off%chunkSize))
@@ -197,7 +199,7 @@ func (b *diskBody) read(room []byte, off int64) ([]byte, error) {
 // chunk is one of the body's, in a transaction's memory or in a slot. It is errNotThere for one who
 // still reads what a BodyWriter has given up.
 func (b *diskBody) chunk(tx *bbolt.Tx, number int) (chunk, error) {
-	t := &buckets{slots: b.s.disk.openSlots()}
+	t := b.s.disk.readBuckets()
 	if b.writer != nil {
 		switch c, ok := b.writer.chunkInSlot(number, b.length); {
 		case ok && c.file != t.slots: // no row leads to it, so it is free in the next use

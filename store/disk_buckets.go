@@ -5,6 +5,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/larder-cache/larder/store/internal/pagein"
 	"github.com/larder-cache/larder/store/internal/slots"
 )
 
@@ -23,21 +24,33 @@ func (t *buckets) all() [11]*bucket {
 	}
 }
 
-// bucket is a bucket that a compaction may be told of what is written to.
+// bucket is a bucket that a compaction may be told of what is written to, and whose pages may have
+// to be read before they are touched.
 type bucket struct {
 	*bbolt.Bucket
-	rows *touched // nil: there is no compaction
+	rows  *touched     // nil: there is no compaction
+	pages *pagein.File // nil: they are in memory, as far as is known
+	leaf  uint64       // the page that pageLeaf has read last
+}
+
+// Get is that of the Bucket. Of a long value the caller has read what it touches beyond the first
+// headSize bytes, see pageIn.
+func (b *bucket) Get(key []byte) []byte {
+	b.pageIn(key, 0, headSize)
+	return b.Bucket.Get(key)
 }
 
 // Put is that of the Bucket.
 func (b *bucket) Put(key, value []byte) error {
 	b.rows.note(key)
+	b.pageLeaf(key, false)
 	return b.Bucket.Put(key, value)
 }
 
 // Delete is that of the Bucket.
 func (b *bucket) Delete(key []byte) error {
 	b.rows.note(key)
+	b.pageLeaf(key, true)
 	return b.Bucket.Delete(key)
 }
 

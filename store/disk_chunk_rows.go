@@ -3,8 +3,6 @@ package store
 import (
 	"bytes"
 	"fmt"
-
-	"go.etcd.io/bbolt"
 )
 
 // chunk reads one chunk of a body, in the transaction's memory.
@@ -16,7 +14,7 @@ func (t *buckets) chunk(id uint64, number int, length int64) (chunk, error) {
 			return c, err
 		}
 	}
-	c, err := openChunk(k, v, n)
+	c, err := openChunk(&t.chunks, k, v, n)
 	if err != nil {
 		return chunk{}, fmt.Errorf("chunk %d of %d: %w", number, id, err)
 	}
@@ -37,9 +35,9 @@ func (t *buckets) chunkInSlot(key []byte, n int64) (c chunk, ok bool, err error)
 	return chunk{slotted: &slotted{file: t.slots, key: key, ref: ref, length: int(n)}}, true, err
 }
 
-// hasChunks tells whether a body has its first chunk in the bucket of these.
-func hasChunks(chunks *bbolt.Bucket, id uint64) bool {
-	k := chunkKey(id, 0)
+// hasChunks tells whether a body has its first chunk.
+func (t *buckets) hasChunks(id uint64) bool {
+	chunks, k := &t.chunks, chunkKey(id, 0)
 	return chunks.Get(k) != nil || chunks.Get(slotKey(k)) != nil
 }
 
@@ -68,6 +66,7 @@ func (t *buckets) putChunkValue(id uint64, number int, v []byte) error {
 // deleteChunks deletes chunks of id, as many as a transaction may, and reports whether that is all.
 func (t *buckets) deleteChunks(id uint64) (all bool, err error) {
 	prefix := idBytes(id)
+	t.chunks.pageLeaf(prefix, true)
 	c := t.chunks.Cursor()
 	limit := deleteChunksAtOnce * rowsForChunk
 	for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Seek(prefix) {
@@ -81,6 +80,7 @@ func (t *buckets) deleteChunks(id uint64) (all bool, err error) {
 			}
 		}
 		t.chunks.rows.note(k)
+		t.chunks.pageLeaf(k, true) // nothing where it is that of the one before
 		if err := c.Delete(); err != nil {
 			return false, err
 		}

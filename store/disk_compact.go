@@ -450,7 +450,7 @@ func (dw *diskWriter) exchange() error {
 	old := d.use
 	c.target.lendSlots.Store(false)
 	old.lendSlots.Store(true)
-	d.use = c.target
+	d.exchange(c.target)
 	d.panics.Store(0)
 	d.times.Add(1)
 	d.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -55,6 +56,7 @@ type diskSearch struct {
 	severity Severity
 	buf      [1]keyRow // enough for most keys
 	rows     int       // of the key, whatever is in them
+	bytes    int64     // of bodies that were read
 	others   int       // live ones that are not resident
 	damaged  []uint64
 }
@@ -78,7 +80,9 @@ func (d *diskSearch) leave() {
 
 // run is called in a read transaction.
 func (d *diskSearch) run(tx *bbolt.Tx) error {
-	t := &buckets{slots: d.sel.store.disk.openSlots()}
+	disk, began := d.sel.store.disk, time.Now()
+	defer func() { disk.timeRead(began, d.bytes) }()
+	t := disk.readBuckets()
 	var err error
 	if t.keys.Bucket, err = openBucket(tx, keysBucket); err != nil {
 		return err
@@ -171,6 +175,9 @@ func (d *diskSearch) read(t *buckets, id uint64, r record, inline []byte) error 
 	length := r.bodyLen()
 	if inline == nil && length > chunkSize && length > min(promoteBytes, s.settings.Load().Memory/8) {
 		return d.readLater(e, id, length)
+	}
+	if d.bytes += length; inline != nil {
+		t.records.pageIn(idBytes(id), headSize, wholeRow)
 	}
 	if err := r.checkBody(id, inline); err != nil {
 		return err
@@ -298,7 +305,7 @@ func (s *Store) EachNewestTagged(prefix string, fn func(tag string, e *Entry) bo
 	}
 	now := s.now()
 	err := s.disk.view(func(tx *bbolt.Tx) error {
-		t, err := openBuckets(tx)
+		t, err := s.disk.openBuckets(tx)
 		if err != nil {
 			return err
 		}

@@ -296,8 +296,9 @@ func (t *buckets) setNumber(name []byte, n uint64) error { return t.meta.Put(nam
 
 // variants calls fn for every row of a key; damaged rows come as errors with their id.
 func (t *buckets) variants(key Key, fn func(row keyRow, err error)) {
-	c := t.keys.Cursor()
 	half := key[:keyHalf]
+	t.keys.pageIn(half, 0, headSize)
+	c := t.keys.Cursor()
 	for k, v := c.Seek(half); k != nil && bytes.HasPrefix(k, half); k, v = c.Next() {
 		row, err := decodeKeyRow(k, v)
 		row.id = rowID(k)
@@ -311,6 +312,9 @@ func (t *buckets) record(id uint64) (r record, inline []byte, err error) {
 	v := t.records.Get(idBytes(id))
 	if v == nil {
 		return nil, nil, fmt.Errorf("record %d is missing: %w", id, errDamaged)
+	}
+	if n := recordLen(v); n > headSize {
+		t.records.pageIn(idBytes(id), headSize, int64(n))
 	}
 	return openRecord(id, v)
 }

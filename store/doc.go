@@ -57,6 +57,7 @@
 //	disk_place.go       whether there is room for an entry
 //	disk_batch.go       one transaction of it; disk_chunks.go: bodies
 //	disk_evict.go       evicting, expiring, recency (disk_accesses.go: what look-ups have used)
+//	disk_pages.go       pages that are not in memory are read before they are touched (internal/pagein)
 //	disk_pace.go        how fast goes what no request waits for
 //	disk_compact.go     a smaller file in the place of one with much free room
 //	disk_lock_flock.go  bbolt's lock on the file

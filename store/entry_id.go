@@ -115,7 +115,7 @@ func (l *listing) addIfOnly(it *item) {
 func (l *listing) addOnlyDisk() error {
 	step, e := l.clone(), l.only
 	err := l.disk.view(func(tx *bbolt.Tx) error {
-		t, err := openBuckets(tx)
+		t, err := l.disk.openBuckets(tx)
 		if err != nil {
 			return err
 		}

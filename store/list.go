@@ -349,7 +349,7 @@ func (l *listing) walk(sc *scan, after []byte) error {
 	for more := true; more; {
 		step, from, last := l.clone(), after, []byte(nil)
 		err := l.disk.view(func(tx *bbolt.Tx) error {
-			t, err := openBuckets(tx)
+			t, err := l.disk.openBuckets(tx)
 			if err != nil {
 				return err
 			}
@@ -410,13 +410,14 @@ func (l *listing) confirm() error {
 	}
 	step := l.clone()
 	err := l.disk.view(func(tx *bbolt.Tx) error {
-		keys, err := openBucket(tx, keysBucket)
-		if err != nil {
+		t := l.disk.readBuckets()
+		var err error
+		if t.keys.Bucket, err = openBucket(tx, keysBucket); err != nil {
 			return err
 		}
 		step.found = step.found[:0:0]
 		for _, f := range l.found {
-			if f = f.confirmed(keys); f != nil {
+			if f = f.confirmed(&t.keys); f != nil {
 				step.found = append(step.found, f)
 			}
 		}
@@ -429,7 +430,7 @@ func (l *listing) confirm() error {
 }
 
 // confirmed is an item as its key row has it now; nil when it is gone.
-func (f *foundItem) confirmed(keys *bbolt.Bucket) *foundItem {
+func (f *foundItem) confirmed(keys *bucket) *foundItem {
 	if f.Tier != DiskTier {
 		return f
 	}

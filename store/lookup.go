@@ -401,15 +401,18 @@ func (s *Store) pin(b *diskBody) bool {
 		s.disk.pins.unpin(b.id)
 		return false
 	}
-	err := s.disk.viewSoon(func(tx *bbolt.Tx) error {
-		switch {
-		case hasChunks(tx.Bucket(chunksBucket), b.id):
-			return nil
-		case tx.Bucket(recordsBucket).Get(idBytes(b.id)) != nil:
-			return fmt.Errorf("chunk 0 of %d is missing: %w", b.id, errDamaged)
-		default:
-			return errNotThere
+	err := s.disk.viewSoon(func(tx *bbolt.Tx) (err error) {
+		t := s.disk.readBuckets()
+		if t.chunks.Bucket, err = openBucket(tx, chunksBucket); err != nil || t.hasChunks(b.id) {
+			return err
 		}
+		if t.records.Bucket, err = openBucket(tx, recordsBucket); err != nil {
+			return err
+		}
+		if t.records.Get(idBytes(b.id)) != nil {
+			return fmt.Errorf("chunk 0 of %d is missing: %w", b.id, errDamaged)
+		}
+		return errNotThere
 	}, nil)
 	if err == nil {
 		return true

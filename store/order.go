@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -142,7 +143,8 @@ type standingRead struct {
 
 // run is called in a read transaction.
 func (d *standingRead) run(tx *bbolt.Tx) error {
-	t := new(buckets)
+	defer d.s.disk.timeRead(time.Now(), 0)
+	t := d.s.disk.readBuckets()
 	var err error
 	if t.keys.Bucket, err = openBucket(tx, keysBucket); err != nil {
 		return err

@@ -68,7 +68,7 @@ func (dw *diskWriter) countSlice(c *counting, onDisk bool) (bool, error) {
 	}
 	through := false
 	err := dw.disk.viewLong(func(tx *bbolt.Tx) error {
-		t, err := openBuckets(tx)
+		t, err := dw.disk.openBuckets(tx)
 		if err == nil {
 			through, err = c.goOn(t)
 		}

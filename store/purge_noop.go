@@ -104,7 +104,7 @@ func (s *Store) diskHas(sel *Selectors) bool {
 	// Here, so that what most unsafe requests need stays on the caller's stack.
 	scans := scansOf(sel)
 	return s.disk.viewSoon(func(tx *bbolt.Tx) error {
-		t, err := openBuckets(tx)
+		t, err := s.disk.openBuckets(tx)
 		if err != nil {
 			return err
 		}

@@ -344,7 +344,7 @@ func (dw *diskWriter) countOnDisk(reqs []*PurgeRequest, masks *masks) (int, erro
 	var results []result // the transaction's own, as are the masks: it may go on after a stall
 	masks.onDisk, masks.walkCost = dw.sweeps.onDisk, dw.sweeps.walkCost
 	err := dw.disk.viewLong(func(tx *bbolt.Tx) error {
-		t, err := openBuckets(tx)
+		t, err := dw.disk.openBuckets(tx)
 		end := dw.walked.Load() + countedRows
 		for i := 0; err == nil && i < len(reqs) && (i == 0 || dw.walked.Load() < end); i++ {
 			var r result

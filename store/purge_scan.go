@@ -46,12 +46,15 @@ func (sc *scan) each(t *buckets, after []byte, fn func(key, value []byte) (bool,
 	if sc.kind == byTag {
 		bucket = t.tags
 	}
-	c := bucket.Cursor()
-	key, value := c.Seek(sc.from)
+	from := sc.from
 	if after != nil {
-		if key, value = c.Seek(after); bytes.Equal(key, after) {
-			key, value = c.Next()
-		}
+		from = after
+	}
+	bucket.pageIn(from, 0, headSize)
+	c := bucket.Cursor()
+	key, value := c.Seek(from)
+	if after != nil && bytes.Equal(key, after) {
+		key, value = c.Next()
 	}
 	for ; key != nil && bytes.HasPrefix(key, sc.from); key, value = c.Next() {
 		if sc.step != nil {

@@ -110,13 +110,19 @@ func seal(id uint64, value []byte, n int) {
 	binary.BigEndian.PutUint32(value, wire.Checksum(idBytes(id), value[4:n]))
 }
 
+// recordLen is how long the record says to be that the value of a row begins with, 0 if there is
+// none.
+func recordLen(value []byte) uint64 {
+	if len(value) < recordFixed {
+		return 0
+	}
+	return uint64(binary.BigEndian.Uint32(value[8:]))
+}
+
 // openRecord checks the value of a row and parts it into the record and the body that follows it,
 // or nil where the body is in chunks. The body is for checkBody to check.
 func openRecord(id uint64, value []byte) (r record, inline []byte, err error) {
-	n := uint64(0)
-	if len(value) >= recordFixed {
-		n = uint64(binary.BigEndian.Uint32(value[8:]))
-	}
+	n := recordLen(value)
 	if n < recordFixed || n > uint64(len(value)) {
 		return nil, nil, fmt.Errorf("record %d: length: %w", id, errDamaged)
 	}

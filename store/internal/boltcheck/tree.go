@@ -27,10 +27,11 @@ const (
 const (
 	// Branch is the flag of a branch page.
 	Branch = 0x01
+	// Leaf is that of a leaf page.
+	Leaf = 0x02
 	// Element is the length of an element, of which a branch or a leaf has count behind its header.
 	Element = 16
 
-	leaf         = 0x02
 	metaPage     = 0x04
 	bucket       = 0x01 // flag of an element of a leaf
 	bucketHeader = 16   // of the value of such an element: root(8), sequence(8)
@@ -42,6 +43,21 @@ type Place struct {
 	// Top says that it is none of a bucket, so that what its leaves have are the buckets. There are
 	// none within one.
 	Top bool
+}
+
+// Header is that of a page: who it is, of which kind, how many elements it has, and how many pages
+// behind it belong to it.
+type Header struct {
+	ID       uint64
+	Flags    uint16
+	Count    int
+	Overflow uint32
+}
+
+// ReadHeader reads the first PageHeader bytes of a page.
+func ReadHeader(page []byte) Header {
+	order := binary.NativeEndian
+	return Header{order.Uint64(page), order.Uint16(page[8:]), int(order.Uint16(page[10:])), order.Uint32(page[12:])}
 }
 
 // Tree returns ErrDamaged when a page is the child of two, reaches out of the file, or is taken for
@@ -78,27 +94,27 @@ func Tree(file io.ReaderAt) error {
 // it. A page that bbolt itself refuses, because it says to be another one or of no kind, has none:
 // that costs what is below it alone.
 func Children(file io.ReaderAt, meta MetaPage, at Place) ([]Place, error) {
-	order, off := binary.NativeEndian, int64(at.ID)*meta.PageSize
+	off := int64(at.ID) * meta.PageSize
 	page := make([]byte, meta.PageSize)
 	if _, err := file.ReadAt(page, off); err != nil {
 		return nil, readFault(err)
 	}
-	flags, count, overflow := order.Uint16(page[8:]), int(order.Uint16(page[10:])), order.Uint32(page[12:])
-	length := (int64(overflow) + 1) * meta.PageSize
-	elements := PageHeader + count*Element
+	h := ReadHeader(page)
+	length := (int64(h.Overflow) + 1) * meta.PageSize
+	elements := PageHeader + h.Count*Element
 	switch {
-	case at.ID+uint64(overflow) >= meta.Pages:
-		return nil, damagedTree("page %d goes on for %d pages, of %d", at.ID, overflow, meta.Pages)
-	case order.Uint64(page) != at.ID:
+	case at.ID+uint64(h.Overflow) >= meta.Pages:
+		return nil, damagedTree("page %d goes on for %d pages, of %d", at.ID, h.Overflow, meta.Pages)
+	case h.ID != at.ID:
 		return nil, nil
-	case flags == freelistPage || flags == metaPage:
+	case h.Flags == freelistPage || h.Flags == metaPage:
 		return nil, damagedTree("page %d is none of a tree", at.ID)
-	case flags == Branch && count == 0:
+	case h.Flags == Branch && h.Count == 0:
 		return nil, damagedTree("page %d is a branch without children", at.ID)
-	case flags != Branch && (flags != leaf || !at.Top):
+	case h.Flags != Branch && (h.Flags != Leaf || !at.Top):
 		return nil, nil
 	case int64(elements) > length:
-		return nil, damagedTree("page %d has %d elements in %d bytes", at.ID, count, length)
+		return nil, damagedTree("page %d has %d elements in %d bytes", at.ID, h.Count, length)
 	}
 	if elements > len(page) {
 		page = make([]byte, elements)
@@ -106,8 +122,8 @@ func Children(file io.ReaderAt, meta MetaPage, at Place) ([]Place, error) {
 			return nil, readFault(err)
 		}
 	}
-	if flags == Branch {
-		return branchChildren(page, count, at.Top), nil
+	if h.Flags == Branch {
+		return branchChildren(page, h.Count, at.Top), nil
 	}
 	return buckets(io.NewSectionReader(file, off, length), page[:elements], at.ID)
 }
@@ -139,7 +155,7 @@ func buckets(pages io.ReaderAt, elements []byte, id uint64) (roots []Place, err 
 			continue
 		}
 		_, err := pages.ReadAt(value[bucketHeader:], off+bucketHeader)
-		if err != nil || order.Uint16(value[bucketHeader+8:]) != leaf {
+		if err != nil || order.Uint16(value[bucketHeader+8:]) != Leaf {
 			return nil, damagedTree("page %d has a bucket in it that is no leaf", id)
 		}
 	}
