@@ -162,6 +162,71 @@ func TestFaultLookupsWaitAMoment(t *testing.T) {
 	})
 }
 
+// TestFaultLookupsWaitOnce: on a disk that stands still a request waited for each of its look-ups
+// as if it were the first one, three seconds in all. While one is overdue the others wait less.
+// When it has come back they have their time again.
+func TestFaultLookupsWaitOnce(t *testing.T) {
+	cfg := Config{Path: t.TempDir(), Required: true}
+	synctest.Test(t, func(t *testing.T) {
+		s := New(cfg, bothTiers)
+		must(t, s.Open())
+		on := make(chan struct{})
+		look := func(want time.Duration) {
+			t.Helper()
+			began := time.Now()
+			if err := s.disk.viewSoon(func(*bbolt.Tx) error { <-on; return nil }, nil); !errors.Is(err, errLate) {
+				t.Errorf("it ends by %v", err)
+			}
+			if took := time.Since(began); took != want {
+				t.Errorf("it has waited %v, want %v", took, want)
+			}
+		}
+		look(lookupTime)
+		look(overdueTime)
+		look(overdueTime)
+		close(on)
+		synctest.Wait()
+		on = make(chan struct{})
+		look(lookupTime)
+		close(on)
+		synctest.Wait()
+		if st := s.Stats(); st.Disk.State != "open" {
+			t.Errorf("disk tier %+v", st.Disk)
+		}
+		must(t, s.Close())
+	})
+}
+
+// TestFaultLookupsHaveTheirTimeAgain: a disk that takes longer than overdueTime for each look-up
+// answers them, also after one that it did not answer in time, and while they overlap.
+func TestFaultLookupsHaveTheirTimeAgain(t *testing.T) {
+	cfg := Config{Path: t.TempDir(), Required: true}
+	synctest.Test(t, func(t *testing.T) {
+		s := New(cfg, bothTiers)
+		must(t, s.Open())
+		look := func(takes time.Duration) error {
+			return s.disk.viewSoon(func(*bbolt.Tx) error { time.Sleep(takes); return nil }, nil)
+		}
+		if err := look(lookupTime + lookupTime/2); !errors.Is(err, errLate) {
+			t.Errorf("it ends by %v", err)
+		}
+		var late atomic.Int32
+		for range 20 { // begun every 150 ms
+			go func() {
+				if look(2*overdueTime) != nil {
+					late.Add(1)
+				}
+			}()
+			time.Sleep(overdueTime * 3 / 2)
+		}
+		time.Sleep(lookupTime)
+		if n := late.Load(); n > 4 { // those of the half second until the first has come back
+			t.Errorf("%d of 20 look-ups were given up", n)
+		}
+		must(t, s.Close())
+	})
+}
+
 // TestFaultLookupsLeaveTheJudgement: who has not waited for as long as the disk is waited for does
 // not give the file up. It is given up when the call has been under way for so long, and stays in
 // use where it has come back by then.

@@ -21,10 +21,12 @@ import (
 // given up as after an error, at once for all who wait and all who come, and it is closed when its
 // last call has come back; until then no other file is opened in its place.
 //
-// One wait cannot be bounded: that for a page of the file's map which the kernel has to read first.
-// It holds a thread of the Go runtime, and with it the next garbage collection. Where the file
-// system answers such a read by an error in the end (NFS mounted soft, a block device with a
-// timeout), it is an error like any other.
+// Two waits cannot be bounded. One is that for a page of the file's map which the kernel has to
+// read first. It holds a thread of the Go runtime, and with it the next garbage collection. What
+// look-ups touch is read before by a helper's calls (disk_pages.go), unless they are the first slow
+// ones. The other is the disk writer's, for pages that it changes, within its transaction. Where
+// the file system answers such a read by an error in the end (NFS mounted soft, a block device with
+// a timeout), it is an error like any other.
 
 // A helper that waits for the disk holds a thread, and a process with 10,000 of them ends. So there
 // are maxHelpers at once in a store and maxAllHelpers in the process. What comes past them stands
@@ -36,6 +38,10 @@ const (
 	stallTime = 10 * time.Second
 	// lookupTime is how long a look-up waits, which can be a miss instead.
 	lookupTime = time.Second
+	// overdueTime is how long it waits while one that has not been waited for any longer is still
+	// under way. A request makes up to three look-ups, and on a disk that stands still they would
+	// each take lookupTime.
+	overdueTime = lookupTime / 10
 	// maxHelpers is how many of what requests want of a file may be under way.
 	maxHelpers = 256
 	// maxAllHelpers is that for the files of all stores together.
@@ -79,6 +85,7 @@ type use struct {
 	stalled chan struct{}  // closed when the file has not answered
 	once    sync.Once      // of that
 	late    sync.WaitGroup // tasks under way that are not waited for any more
+	overdue atomic.Int32   // look-ups among them that had all their time
 	release []func()       // gives back what these may read, when there is none; the disk writer's
 }
 
@@ -97,6 +104,7 @@ type task struct {
 	timer *time.Timer
 	state atomic.Uint32
 	ours  bool // it has a place among those that may be under way
+	first bool // it is a look-up that has all its time
 	began time.Time
 	// judgement gives the file up if the task is not through then; nil unless it was given up
 	// before.
@@ -144,11 +152,9 @@ func (u *use) do(work func() error, undo func(), long longWork) error {
 
 // call is do for what has to be done even if the file has stalled: then it is not waited for.
 func (u *use) call(work func() error, undo func(), long longWork) error {
-	patience := u.d.wait()
-	if long.patience > 0 {
-		patience = min(patience, long.patience)
-	}
+	patience, first := u.patience(long)
 	t := u.d.task(work, undo, patience)
+	t.first = first
 	if !long.own {
 		if err := u.enter(t); err != nil {
 			u.d.reuse(t)
@@ -174,18 +180,39 @@ func (u *use) call(work func() error, undo func(), long longWork) error {
 			}
 			if !long.optional && !u.judge(t) {
 				given = errLate
+				u.d.cold.Store(coldest)
 			}
 		case <-u.stalled:
 		}
 		waiting = false
 	}
-	u.late.Add(1)
+	u.abandoned(t, 1)
 	if t.state.CompareAndSwap(taskUnderWay, taskAbandoned) {
 		return given
 	}
-	u.late.Done()
+	u.abandoned(t, -1)
 	t.judged()
 	return <-t.done
+}
+
+// patience is how long work is waited for. first says that it is a look-up before which none is
+// overdue. Only such a one can be overdue itself: look-ups that are as fast as they ever were, but
+// not within overdueTime, would else keep each other's time short for ever.
+func (u *use) patience(long longWork) (patience time.Duration, first bool) {
+	switch {
+	case long.patience == 0:
+		return u.d.wait(), false
+	case u.overdue.Load() > 0:
+		return min(u.d.wait(), long.patience, overdueTime), false
+	}
+	return min(u.d.wait(), long.patience), true
+}
+
+// abandoned counts a task that is not waited for any more, and uncounts it.
+func (u *use) abandoned(t *task, n int) {
+	if u.late.Add(n); t.first {
+		u.overdue.Add(int32(n))
+	}
 }
 
 // judge gives the file up if a task has been under way for as long as the disk is waited for. Else
@@ -239,7 +266,7 @@ func (u *use) enter(t *task) error {
 		return err
 	}
 	if t.ours = true; stood {
-		t.began = time.Now()
+		t.began, t.first = time.Now(), false // in line it has had some of its time
 	}
 	return nil
 }
@@ -295,7 +322,7 @@ func (u *use) perform(t *task) {
 	if err == nil && t.undo != nil {
 		t.undo()
 	}
-	u.late.Done()
+	u.abandoned(t, -1)
 }
 
 // await waits for another task; nil ends the helper.
