@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/larder-cache/larder/internal/frames/framestest"
 )
 
 // wantPieces reads a body by Chunk and fails the test unless each piece is a small allocation of
@@ -58,7 +60,7 @@ func TestReadersOfTheDiskHoldLittle(t *testing.T) {
 // any of it is sent.
 func TestDamageOfWhatHasNoRoomIsAMiss(t *testing.T) {
 	s := keptByHand(t, Settings{Memory: 64 << 20, Disk: 64 << 20})
-	e := testEntry(s, "http://example.com/", make([]byte, 3<<20))
+	e := testEntry(s, "http://example.com/", framestest.Noise(3<<20, 1)) // in slots, also where bodies are compressed
 	s.Put(e, 0)
 	if err := s.diskWriter.flush(); err != nil {
 		t.Fatal(err)

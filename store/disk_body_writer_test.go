@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/larder-cache/larder/internal/frames/framestest"
 )
 
 // writtenBody brings body into a body writer in random pieces, of which nothing is left when they
@@ -247,7 +249,8 @@ func TestBodyWriterThatIsGivenUpIsSwept(t *testing.T) {
 // chunks copied before that are not left in the file.
 func TestChunksOfABodyThatBreaksAreSwept(t *testing.T) {
 	s := keptByHand(t, diskTier)
-	s.Put(testEntry(s, "http://example.com/", make([]byte, 3*chunkSize)), 0)
+	body := framestest.Noise(3*chunkSize, 1) // in slots, also where bodies are compressed
+	s.Put(testEntry(s, "http://example.com/", body), 0)
 	if err := s.diskWriter.flush(); err != nil {
 		t.Fatal(err)
 	}
