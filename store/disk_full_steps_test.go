@@ -81,7 +81,8 @@ func TestBoundOfStepsEnds(t *testing.T) {
 	}
 	purgeByHand(s, "tag")
 	sweepMemory(t, dw)
-	if n, _, err := dw.sweepDisk(64); n != 64 {
+	// A step that is not bounded ends when it has taken long, so that not all of 64 may be in it.
+	if n, _, err := dw.sweepDisk(64); n <= firstStep || dw.roomFirst != (roomFirst{}) {
 		t.Errorf("%d of 64 are swept in a later step (%v), %+v", n, err, dw.roomFirst)
 	}
 }
