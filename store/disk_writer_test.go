@@ -41,7 +41,7 @@ func purgeByHand(s *Store, tag string) *purgeRecord {
 // of the sweep is always due. What waits to be written has its turn all the same.
 func TestSweepLeavesTurnsToWrites(t *testing.T) {
 	s := keptByHand(t, bothTiers)
-	for i := range 1000 {
+	for i := range 10 * busyStep { // more than the steps below take at most
 		s.Put(testEntry(s, fmt.Sprintf("http://example.com/%d", i), nil, "tag"), 0)
 	}
 	if err := s.diskWriter.flush(); err != nil {
