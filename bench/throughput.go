@@ -209,7 +209,7 @@ func (t throughput) report(c *benchCase, r *report, all []*contender) {
 		line.CPU = median(slices.Clone(s.cpu))
 		if s != reference {
 			line.Reference = reference.name
-			line.Ratio = median(s.each(func(i int) float64 { return s.turns[i].rate / reference.turns[i].rate }))
+			line.Ratio = s.rateBy(reference)
 			line.CPURatio = median(s.each(func(i int) float64 { return reference.cpu[i] / max(s.cpu[i], 0.1) }))
 		}
 		if s.kind == larderKind && s != reference {
@@ -232,8 +232,12 @@ func (t throughput) reportYardstick(c *benchCase, r *report, s *contender, all [
 	if at < 0 {
 		return
 	}
-	ratio := median(s.each(func(i int) float64 { return s.turns[i].rate / all[at].turns[i].rate }))
-	r.atLeast(c, "requests a second by those of "+t.yardstick, ratio, "", t.floor)
+	r.atLeast(c, "requests a second by those of "+t.yardstick, s.rateBy(all[at]), "", t.floor)
+}
+
+// rateBy is the rate by another's, the median over the turns.
+func (s *contender) rateBy(other *contender) float64 {
+	return median(s.each(func(i int) float64 { return s.turns[i].rate / other.turns[i].rate }))
 }
 
 func (s *contender) each(value func(i int) float64) []float64 {

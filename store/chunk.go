@@ -84,8 +84,7 @@ func sealChunk(key, value []byte) {
 	}
 }
 
-// check looks at the blocks that have the data from here to there. Whoever touches data has them
-// checked before.
+// check looks at the blocks that have the data from here to there. Data is touched after that only.
 func (c *chunk) check(from, to int) error {
 	last := (to + blockSize - 1) / blockSize * blockSize
 	c.in.pageIn(c.key, int64(len(c.sums)+from/blockSize*blockSize), int64(len(c.sums)+last))

@@ -20,15 +20,21 @@ const largeURL = "http://example.com/large"
 // largeSize is that of a body of three chunks.
 const largeSize = 2*chunkSize + 1000
 
-// spoilt is a store whose only entry has a chunk that is damaged, or missing.
-func spoilt(t *testing.T, chunk int, missing bool) (*Store, []byte) {
+// storedLarge is a store whose only entry is a large one, in a folder.
+func storedLarge(t *testing.T) (s *Store, dir string, body []byte) {
 	t.Helper()
-	dir := t.TempDir()
-	body := randomBody(rand.New(rand.NewPCG(1, 2)), largeSize)
-	s := openStore(t, Config{Path: dir, Required: true}, diskTier)
+	dir, body = t.TempDir(), randomBody(rand.New(rand.NewPCG(1, 2)), largeSize)
+	s = openStore(t, Config{Path: dir, Required: true}, diskTier)
 	if r := s.Put(testEntry(s, largeURL, body), 0); r != Stored {
 		t.Fatalf("Put = %v", r)
 	}
+	return s, dir, body
+}
+
+// spoilt is a store whose only entry has a chunk that is damaged, or missing.
+func spoilt(t *testing.T, chunk int, missing bool) (*Store, []byte) {
+	t.Helper()
+	s, dir, body := storedLarge(t)
 	must(t, s.Close())
 	edit(t, filepath.Join(dir, FileName), func(tx *bbolt.Tx) error { return spoilRow(tx, dir, chunk, missing) })
 	return openStore(t, Config{Path: dir, Required: true}, diskTier), body
@@ -164,12 +170,7 @@ func TestReadersOfADamagedBody(t *testing.T) {
 // TestWhatIsSoundIsSentBeforeDamage: who reads a whole chunk at once got nothing of it where a part
 // further on was damaged. So a client that was sent such a body had an empty reply.
 func TestWhatIsSoundIsSentBeforeDamage(t *testing.T) {
-	dir := t.TempDir()
-	body := randomBody(rand.New(rand.NewPCG(1, 3)), largeSize)
-	s := openStore(t, Config{Path: dir, Required: true}, diskTier)
-	if r := s.Put(testEntry(s, largeURL, body), 0); r != Stored {
-		t.Fatalf("Put = %v", r)
-	}
+	s, dir, body := storedLarge(t)
 	must(t, s.Sync())
 	const sound = 3 * blockSize
 	bodies := filepath.Join(dir, BodiesName)

@@ -177,7 +177,7 @@ func (d *diskSearch) read(t *buckets, id uint64, r record, inline []byte) error 
 		return d.readLater(e, id, length)
 	}
 	if d.bytes += length; inline != nil {
-		t.records.pageIn(idBytes(id), headSize, wholeRow)
+		t.pageRecord(id, wholeRow)
 	}
 	if err := r.checkBody(id, inline); err != nil {
 		return err

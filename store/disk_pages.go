@@ -91,6 +91,13 @@ func (b *bucket) pageIn(key []byte, from, to int64) {
 	}
 }
 
+// pageRecord reads what follows the head of the row of a record, up to there.
+func (t *buckets) pageRecord(id uint64, to int64) {
+	if t.records.pages != nil { // else there is no need for a key
+		t.records.pageIn(idBytes(id), headSize, to)
+	}
+}
+
 // pageLeaf reads what a change of the row with that key touches, or its deletion.
 func (b *bucket) pageLeaf(key []byte, goes bool) {
 	if b.pages != nil {

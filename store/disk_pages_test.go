@@ -32,6 +32,17 @@ func (n *notedReads) take() (read int64) {
 	return read
 }
 
+// noteReads has what is read of the store's file by system calls counted.
+func noteReads(t *testing.T, s *Store) *notedReads {
+	t.Helper()
+	file, err := os.Open(s.disk.path)
+	must(t, err)
+	t.Cleanup(func() { file.Close() })
+	reads := &notedReads{ReaderAt: file}
+	s.disk.paging.Store(pagein.New(reads, os.Getpagesize()))
+	return reads
+}
+
 // TestColdPagesAreReadByCalls: a look-up touched pages that were not in memory, and a page fault
 // kept its processor from all other requests until the disk had answered. Now they are read by
 // system calls before, and where pages are in memory nothing is. Which it is the time of the last
@@ -48,11 +59,7 @@ func TestColdPagesAreReadByCalls(t *testing.T) {
 			}
 		}
 		must(t, s.Sync())
-		file, err := os.Open(s.disk.path)
-		must(t, err)
-		defer file.Close()
-		reads := &notedReads{ReaderAt: file}
-		s.disk.paging.Store(pagein.New(reads, os.Getpagesize()))
+		reads := noteReads(t, s)
 		look := func(when string, want bool) {
 			t.Helper()
 			if version, _ := found(t, s, "http://example.com/a"); version != 1 {
@@ -104,10 +111,7 @@ func TestColdPagesOfALargeBody(t *testing.T) {
 		s := openStore(t, Config{Path: t.TempDir(), Required: true}, Settings{Memory: 1, Disk: 64 << 20, Compress: compress})
 		s.Put(page(s, "http://example.com/a", halfNoise(chunkSize-blockSize)), 0)
 		must(t, s.Sync())
-		file, err := os.Open(s.disk.path)
-		must(t, err)
-		reads := &notedReads{ReaderAt: file}
-		s.disk.paging.Store(pagein.New(reads, os.Getpagesize()))
+		reads := noteReads(t, s)
 		s.disk.cold.Store(coldest)
 		r := s.Lookup(keyOf("http://example.com/a"), matchAny)
 		must(t, r.Ready(0))
@@ -115,7 +119,6 @@ func TestColdPagesOfALargeBody(t *testing.T) {
 			t.Errorf("compression %v: %d bytes are read before the first block is touched", compress, n)
 		}
 		r.Release()
-		must(t, file.Close())
 	}
 }
 

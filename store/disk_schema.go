@@ -314,7 +314,7 @@ func (t *buckets) record(id uint64) (r record, inline []byte, err error) {
 		return nil, nil, fmt.Errorf("record %d is missing: %w", id, errDamaged)
 	}
 	if n := recordLen(v); n > headSize {
-		t.records.pageIn(idBytes(id), headSize, int64(n))
+		t.pageRecord(id, int64(n))
 	}
 	return openRecord(id, v)
 }

@@ -18,17 +18,23 @@ import (
 	"github.com/larder-cache/larder/store/internal/boltcheck"
 )
 
-// pageSize is that of the files that are damaged here.
+// pageSize is that of bbolt's files here.
 var pageSize = os.Getpagesize()
 
-// noted is a file of which it is known which pages have been read.
+// noted is a file of which it is known which pages have been read, and how much in all.
 type noted struct {
 	io.ReaderAt
 	pageSize int64
 	read     map[int64]bool
+	bytes    int64
+}
+
+func note(image []byte) *noted {
+	return &noted{ReaderAt: bytes.NewReader(image), pageSize: int64(pageSize), read: make(map[int64]bool)}
 }
 
 func (n *noted) ReadAt(p []byte, off int64) (int, error) {
+	n.bytes += int64(len(p))
 	for page := off / n.pageSize; page*n.pageSize < off+int64(len(p)); page++ {
 		n.read[page] = true
 	}
@@ -102,7 +108,7 @@ func TestRowReadsWhatIsTouched(t *testing.T) {
 		for name, keys := range keys {
 			b := tx.Bucket([]byte(name))
 			for _, key := range keys[:min(len(keys), 300)] {
-				file := &noted{bytes.NewReader(image), int64(db.Info().PageSize), make(map[int64]bool)}
+				file := note(image)
 				if b.Root() == 0 { // all of it is in the page of buckets
 					New(file, db.Info().PageSize).Row(0, key, 0, 1)
 					if len(file.read) > 0 {
@@ -195,7 +201,7 @@ func TestRowOfAnythingElse(t *testing.T) {
 			damaged[page*pageSize+rnd.IntN(200)] = byte(rnd.Uint32())
 			damaged[int(root)*pageSize+boltcheck.PageHeader+rnd.IntN(200)] = byte(rnd.Uint32())
 		}
-		file := &counted{ReaderAt: bytes.NewReader(damaged)}
+		file := note(damaged)
 		New(file, pageSize).Row(root, fmt.Appendf(nil, "%08x", rnd.Uint32()), 0, 1<<40)
 		New(file, pageSize).Leaf(root, fmt.Appendf(nil, "%08x", rnd.Uint32()), false, 0)
 		if file.bytes > 2*maxRead {
@@ -218,22 +224,11 @@ func TestPageThatIsItsOwnChild(t *testing.T) {
 	binary.NativeEndian.PutUint16(page[pageSize+8:], boltcheck.Branch)
 	binary.NativeEndian.PutUint16(page[pageSize+10:], 1)
 	binary.NativeEndian.PutUint64(page[pageSize+boltcheck.PageHeader+8:], 1)
-	file := &counted{ReaderAt: bytes.NewReader(page)}
+	file := note(page)
 	New(file, pageSize).Row(1, []byte("key"), 0, 1)
 	if file.bytes == 0 || file.bytes > maxRead {
 		t.Errorf("%d bytes are read", file.bytes)
 	}
-}
-
-// counted is a file of which it is known how much has been read.
-type counted struct {
-	io.ReaderAt
-	bytes int64
-}
-
-func (c *counted) ReadAt(p []byte, off int64) (int, error) {
-	c.bytes += int64(len(p))
-	return c.ReaderAt.ReadAt(p, off)
 }
 
 // FuzzRow takes any bytes for a file.
